@@ -1,0 +1,51 @@
+"""Free Video-LLM: answers questions about a video with a pretrained image LLM, without training.
+
+>>> from free_video_llm import VideoLLM, Plan
+>>> Plan.preset("paper").count_tokens(frames=50, side=24)
+2648
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from free_video_llm.errors import (
+    CheckpointError,
+    ConfigError,
+    FreeVideoLLMError,
+    MissingExtraError,
+    PlanError,
+    VideoError,
+)
+from free_video_llm.plan import Crop, Pathway, Plan, Pool, Select
+
+if TYPE_CHECKING:
+    from free_video_llm.pipeline import Answer, Video, VideoLLM
+    from free_video_llm.video import Frames, read_frames
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer", "CheckpointError", "ConfigError", "Crop", "Frames", "FreeVideoLLMError",
+    "MissingExtraError", "Pathway", "Plan", "PlanError", "Pool", "Select", "Video", "VideoError",
+    "VideoLLM", "read_frames",
+]  # fmt: skip
+
+#: Loaded on first use: torch and transformers take seconds to import.
+_LAZY = {
+    "Answer": "pipeline",
+    "Video": "pipeline",
+    "VideoLLM": "pipeline",
+    "Frames": "video",
+    "read_frames": "video",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value

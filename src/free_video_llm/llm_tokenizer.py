@@ -1,0 +1,181 @@
+"""The language model's tokenizer: sentencepiece itself where a checkpoint has `tokenizer.model`.
+
+Converted ("fast") Llama tokenizers differ from sentencepiece in white space at the end of a piece
+and in decoding stray bytes; the prompts of LLaVA are cut at `<image>` just after a space, so parity
+needs the original. Other checkpoints get transformers' tokenizer, which has the same methods.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from free_video_llm.errors import CheckpointError
+
+#: Keeps anything read from a checkpoint's small JSON files within reason.
+_SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+@dataclass(frozen=True)
+class _Added:
+    """A token that is found in text before sentencepiece sees it."""
+
+    content: str
+    id: int
+    special: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+
+
+@dataclass
+class SentencePieceTokenizer:
+    """Llama's slow ("legacy") tokenizer: added tokens are cut out, the rest goes to sentencepiece."""
+
+    folder: Path
+    add_bos: bool = True
+    added: tuple[_Added, ...] = ()
+    named: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import sentencepiece
+
+        self._pieces = sentencepiece.SentencePieceProcessor()
+        try:
+            self._pieces.Load(str(self.folder / "tokenizer.model"))
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"cannot read {self.folder / 'tokenizer.model'} as a sentencepiece model: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+        self._by_text = {token.content: token for token in self.added}
+        self._by_id = {token.id: token for token in self.added}
+        ordered = sorted(self._by_text, key=len, reverse=True)
+        self._cut = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> SentencePieceTokenizer:
+        """Read `tokenizer.model` and what the JSON files beside it say of added tokens."""
+        config = _read_json(folder / "tokenizer_config.json")
+        special = _read_json(folder / "special_tokens_map.json")
+        named = {}
+        for key in _SPECIAL_KEYS:
+            value = special.get(key, config.get(key))
+            if value:
+                named[key] = value["content"] if isinstance(value, dict) else str(value)
+        added: dict[str, _Added] = {}
+        for number, entry in (config.get("added_tokens_decoder") or {}).items():
+            strips = bool(entry.get("lstrip")), bool(entry.get("rstrip"))
+            token = _Added(entry["content"], int(number), bool(entry.get("special")), *strips)
+            added[token.content] = token
+        for content, number in _read_json(folder / "added_tokens.json").items():
+            added.setdefault(content, _Added(content, int(number), content in named.values()))
+        add_bos = config.get("add_bos_token")
+        return cls(folder, True if add_bos is None else bool(add_bos), tuple(added.values()), named)
+
+    # --- the part of transformers' interface that is used ----------------------------------
+
+    def __len__(self) -> int:
+        return max([self._pieces.GetPieceSize(), *(t.id + 1 for t in self.added)])
+
+    def _id_of(self, key: str) -> int | None:
+        text = self.named.get(key)
+        if text is None:
+            return None
+        if text in self._by_text:
+            return self._by_text[text].id
+        return int(self._pieces.PieceToId(text))
+
+    @property
+    def bos_token_id(self) -> int | None:
+        number = self._id_of("bos_token")
+        return self._pieces.bos_id() if number is None else number
+
+    @property
+    def eos_token_id(self) -> int | None:
+        number = self._id_of("eos_token")
+        return self._pieces.eos_id() if number is None else number
+
+    @property
+    def pad_token_id(self) -> int | None:
+        return self._id_of("pad_token")
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        """Token ids of a text, the begin token first."""
+        bos = self.bos_token_id
+        ids = [bos] if self.add_bos and bos is not None else []
+        return {"input_ids": ids + self.encode(text)}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text without begin or end token."""
+        ids: list[int] = []
+        for piece in self._segments(text):
+            ids += [piece.id] if isinstance(piece, _Added) else self._pieces.EncodeAsIds(piece)
+        return ids
+
+    def _segments(self, text: str) -> Iterable[str | _Added]:
+        start = 0
+        for match in self._cut.finditer(text) if self._cut else ():
+            token = self._by_text[match.group()]
+            before = text[start : match.start()]
+            before = before.rstrip() if token.lstrip else before
+            if before:
+                yield before
+            yield token
+            start = match.end()
+            while token.rstrip and start < len(text) and text[start].isspace():
+                start += 1
+        if text[start:]:
+            yield text[start:]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of token ids; ids beyond the vocabulary (padded embeddings) give nothing."""
+        parts: list[str] = []
+        run: list[int] = []
+        size = self._pieces.GetPieceSize()
+        for number in ids:
+            token = self._by_id.get(int(number))
+            if token is None and number < size:
+                run.append(int(number))
+                continue
+            parts.append(self._decode_run(run))
+            run = []
+            if token is not None and not (skip_special_tokens and token.special):
+                parts.append(token.content)
+        parts.append(self._decode_run(run))
+        return "".join(parts)
+
+    def _decode_run(self, run: list[int]) -> str:
+        return str(self._pieces.DecodeIds(run)) if run else ""
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a checkpoint's folder.
+
+    Raises:
+        CheckpointError: there is none, or it needs code that we do not run.
+    """
+    if (folder / "tokenizer.model").is_file():
+        return SentencePieceTokenizer.from_folder(folder)
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"no tokenizer in {folder}: tokenizer.model or tokenizer.json is needed "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from None
+    return data if isinstance(data, dict) else {}

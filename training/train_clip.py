@@ -1,0 +1,278 @@
+"""Train `tiny`'s CLIP on single images of the toy world: a vision tower and the text encoder of it.
+
+    python training/train_clip.py --out build/tiny/clip [--steps 3600]
+
+Every text of the world either is true of an image or is not, and we know which; so the loss is a
+sigmoid over all image-text pairs, with true and false pairs weighing the same. That alone learns
+colour and not shape; so each object's patches must also pick their shape, their colour and the
+pair out of all texts, and linear probes on the layer that the LLM reads (hidden state -2) must
+find shape, colour and place there. The probes are thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from vocabularies import write_clip_tokenizer
+
+from free_video_llm.tiny.questions import prompts_for
+from free_video_llm.tiny.world import COLORS, SHAPES, Scene, degrade, draw, sample_scene
+
+SIZE, PATCH, WIDTH = 96, 8, 128
+SIDE = SIZE // PATCH
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).reshape(3, 1, 1)
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).reshape(3, 1, 1)
+#: All that a text can be about: 8 shapes, 8 colours, 64 pairs (shape-major).
+CONCEPTS = [(s, None) for s in SHAPES] + [(None, c) for c in COLORS]
+CONCEPTS += [(s, c) for s in SHAPES for c in COLORS]
+GROUPS = (slice(0, 8), slice(8, 16), slice(16, 80))
+
+log = logging.getLogger("train_clip")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with what is true of them."""
+
+    pixels: torch.Tensor  # uint8 [B,3,96,96]
+    present: torch.Tensor  # bool [B,80]: is this concept in the image
+    owner: torch.Tensor  # int64 [B,144]: object slot of a patch; -1 background, -2 undecided
+    shape: torch.Tensor  # int64 [B,3] by slot
+    color: torch.Tensor  # int64 [B,3]
+    place: torch.Tensor  # int64 [B,3]: quadrant of the object's centre, -1 near a midline
+
+
+def patch_owners(covers: torch.Tensor) -> torch.Tensor:
+    """Which object a patch shows: its slot, -1 for background, -2 for mere touches. [B,side²]"""
+    share = F.avg_pool2d(covers, PATCH).flatten(2)
+    most, slot = share.max(1)
+    fullest = share.amax(2).gather(1, slot)
+    owner = torch.where((most > 0.5 * fullest) & (most > 0.08), slot, torch.tensor(-2))
+    return torch.where(share.sum(1) < 0.01, torch.tensor(-1), owner)
+
+
+def labels(scenes: list[Scene]) -> tuple[torch.Tensor, ...]:
+    """present [B,80], shape [B,3], color [B,3], place [B,3]."""
+    n = len(scenes)
+    present = torch.zeros(n, len(CONCEPTS), dtype=torch.bool)
+    shape, color = torch.zeros(n, 3, dtype=torch.long), torch.zeros(n, 3, dtype=torch.long)
+    place = torch.full((n, 3), -1)
+    for i, scene in enumerate(scenes):
+        for k, thing in enumerate(scene.things):
+            s, c = SHAPES.index(thing.shape), COLORS.index(thing.color)
+            shape[i, k], color[i, k] = s, c
+            present[i, [s, 8 + c, 16 + 8 * s + c]] = True
+            if thing.distance_to_midlines() > 0.03:
+                place[i, k] = (thing.y >= 0.5) * 2 + (thing.x >= 0.5)
+    return present, shape, color, place
+
+
+def make_batch(size: int, rng: np.random.Generator) -> Batch:
+    """Draw a batch."""
+    scenes = [sample_scene(rng) for _ in range(size)]
+    images, covers = draw(scenes, SIZE, SIZE)
+    present, shape, color, place = labels(scenes)
+    pixels = (degrade(images, rng) * 255).round().byte()
+    return Batch(pixels, present, patch_owners(covers), shape, color, place)
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 [B,3,H,W] to CLIP's normalised float32."""
+    return (pixels.float() / 255 - MEAN) / STD
+
+
+def build_model(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
+    """A randomly initialised CLIP of the tiny size."""
+    torch.manual_seed(seed)
+    config = CLIPConfig(
+        text_config=dict(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            projection_dim=WIDTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        ),
+        vision_config=dict(
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            hidden_act="gelu",
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            image_size=SIZE,
+            patch_size=PATCH,
+            projection_dim=WIDTH,
+        ),
+        projection_dim=WIDTH,
+    )
+    return CLIPModel(config)
+
+
+def balanced_sigmoid(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None):
+    """Binary cross-entropy in which true and false pairs weigh the same."""
+    loss = F.softplus(torch.where(truth, -logits, logits))
+    weight = torch.ones_like(loss) if weight is None else weight.expand_as(loss)
+    parts = []
+    for side in (truth, ~truth):
+        w = weight * side
+        parts.append((loss * w).sum() / w.sum().clamp_min(1e-6))
+    return sum(parts) / 2
+
+
+class Trainer(nn.Module):
+    """The model, the probes and the sum of losses."""
+
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.model, self.tokenizer = model, tokenizer
+        self.bias = nn.Parameter(torch.tensor([-4.0, -4.0]))
+        self.probe = nn.Linear(WIDTH, 8 + 8 + 4)
+
+    def text_vectors(self, rng: np.random.Generator) -> torch.Tensor:
+        """One random text about each concept, encoded: [80,P], unit length."""
+        texts = [prompts_for(shape, color, rng) for shape, color in CONCEPTS]
+        tokens = self.tokenizer(texts, padding=True, return_tensors="pt")
+        pooled = self.model.text_model(**tokens).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)
+
+    def forward(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        text = self.text_vectors(rng)
+        out = self.model.vision_model(normalise(batch.pixels), output_hidden_states=True)
+        project, norm = self.model.visual_projection, self.model.vision_model.post_layernorm
+        image = F.normalize(project(out.pooler_output), dim=-1)
+        scale = self.model.logit_scale.exp()
+        logits = scale * image @ text.T + self.bias[0]
+        losses = {
+            f"loss image {name}": balanced_sigmoid(logits[:, g], batch.present[:, g])
+            for name, g in zip(("shape", "color", "pair"), GROUPS)
+        }
+        mine = batch.owner >= 0
+        row, slot = mine.nonzero()[:, 0], batch.owner[mine]
+        # Every object weighs the same, however many patches it covers.
+        counts = torch.zeros(len(batch.shape), 3).index_put((row, slot), torch.ones(len(row)), True)
+        weight = 1 / counts[row, slot]
+        weight = weight / weight.sum()
+        shape, color = batch.shape[row, slot], batch.color[row, slot]
+        patches = F.normalize(project(norm(out.last_hidden_state[:, 1:])), dim=-1)
+        p = scale * patches[mine] @ text.T
+        targets = (shape, color, shape * 8 + color)
+        for name, g, target in zip(("shape", "color", "pair"), GROUPS, targets):
+            loss = F.cross_entropy(p[:, g], target, reduction="none")
+            losses[f"loss patch {name}"] = (loss * weight).sum() * 0.5
+        ground = scale * patches[batch.owner == -1] @ text.T
+        truth = torch.zeros(len(p), 80, dtype=torch.bool)
+        for g, target in zip(GROUPS, targets):
+            truth[:, g].scatter_(1, target[:, None], True)
+        both = torch.cat([p, ground]) + self.bias[1]
+        truth = torch.cat([truth, torch.zeros(len(ground), 80, dtype=torch.bool)])
+        w = torch.cat([weight, torch.full((len(ground),), 1.0 / max(len(ground), 1))])[:, None]
+        losses["loss patch any"] = balanced_sigmoid(both, truth, w)
+        seen = self.probe(out.hidden_states[-2][:, 1:][mine])
+        place = batch.place[row, slot]
+        for name, part, target in (
+            ("probe shape", seen[:, :8], shape),
+            ("probe color", seen[:, 8:16], color),
+            ("probe place", seen[:, 16:], place),
+        ):
+            loss = F.cross_entropy(part, target, reduction="none", ignore_index=-1)
+            losses[f"loss {name}"] = (loss * weight).sum() * 0.5
+        return losses
+
+    @torch.no_grad()
+    def measure(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
+        """Shares right: each object's patches voting for shape, colour, place; image-text AUC."""
+        text = self.text_vectors(rng)
+        out = self.model.vision_model(normalise(batch.pixels), output_hidden_states=True)
+        image = F.normalize(self.model.visual_projection(out.pooler_output), dim=-1)
+        scores = image @ text.T
+        result = {}
+        for name, g in zip(("shape", "color", "pair"), GROUPS):
+            true, false = scores[:, g][batch.present[:, g]], scores[:, g][~batch.present[:, g]]
+            result[f"auc {name}"] = (true[:, None] > false[None]).float().mean().item()
+        seen = self.probe(out.hidden_states[-2][:, 1:])
+        votes: dict[str, list[bool]] = {"shape": [], "color": [], "place": []}
+        for i in range(len(image)):
+            for k in range(3):
+                at = batch.owner[i] == k
+                if at.any():
+                    mean = seen[i, at].mean(0)
+                    votes["shape"].append(bool(mean[:8].argmax() == batch.shape[i, k]))
+                    votes["color"].append(bool(mean[8:16].argmax() == batch.color[i, k]))
+                    if batch.place[i, k] >= 0:
+                        votes["place"].append(bool(mean[16:].argmax() == batch.place[i, k]))
+        return result | {f"probe {k}": float(np.mean(v)) for k, v in votes.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--reuse", type=int, default=3, help="times each drawn batch is seen")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    rng = np.random.default_rng([args.seed, 1])
+    tokenizer = write_clip_tokenizer(args.out)
+    trainer = Trainer(build_model(tokenizer, args.seed), tokenizer)
+    decay = [p for p in trainer.parameters() if p.ndim > 1]
+    rest = [p for p in trainer.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=args.rate,
+        betas=(0.9, 0.98),
+    )
+    warm = 150
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda i: min(1, (i + 1) / warm) * (0.5 + 0.5 * math.cos(math.pi * min(1, i / args.steps))),
+    )
+    held_out = make_batch(256, np.random.default_rng([args.seed, 2]))
+    pool: list[Batch] = []
+    started = time.time()
+    for step in range(args.steps):
+        if step % args.reuse == 0 or len(pool) < 40:
+            pool.append(make_batch(args.batch, rng))
+            batch = pool[-1]
+            if len(pool) > 400:
+                pool.pop(0)
+        else:
+            batch = pool[rng.integers(len(pool))]
+        losses = trainer(batch, rng)
+        optimiser.zero_grad()
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            trainer.model.logit_scale.clamp_(max=math.log(50))
+        if step % 100 == 99 or step == 9:
+            scores = trainer.measure(held_out, np.random.default_rng(3)) | {
+                k: v.item() for k, v in losses.items()
+            }
+            pace = (time.time() - started) / (step + 1)
+            log.info("%d %.2fs %s", step + 1, pace, " ".join(f"{k}={v:.3f}" for k, v in scores.items()))
+        if step % 500 == 499 or step == args.steps - 1:
+            trainer.model.save_pretrained(args.out)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
+    ).save_pretrained(args.out)
+
+
+if __name__ == "__main__":
+    main()
