@@ -1,6 +1,8 @@
-"""Train `tiny`'s CLIP on single images of the toy world: a vision tower and the text encoder of it.
+r"""Train `tiny`'s CLIP on single images of the toy world: a vision tower and its text encoder.
 
-    python training/train_clip.py --out build/tiny/clip [--steps 3600]
+    python training/train_clip.py --out build/clip1 --steps 2500
+    python training/train_clip.py --out build/clip2 --steps 1800 --resume build/clip1 \
+        --shape-weight 3 --rate 1.2e-3 --seed 11
 
 Every text of the world either is true of an image or is not, and we know which; so the loss is a
 sigmoid over all image-text pairs, with true and false pairs weighing the same. That alone learns
@@ -23,10 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
-from vocabularies import write_clip_tokenizer
 
 from free_video_llm.tiny.questions import prompts_for
 from free_video_llm.tiny.world import COLORS, SHAPES, Scene, degrade, draw, sample_scene
+from vocabularies import write_clip_tokenizer
 
 SIZE, PATCH, WIDTH = 96, 8, 128
 SIDE = SIZE // PATCH
@@ -95,27 +97,27 @@ def build_model(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
     """A randomly initialised CLIP of the tiny size."""
     torch.manual_seed(seed)
     config = CLIPConfig(
-        text_config=dict(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            projection_dim=WIDTH,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.eos_token_id,
-        ),
-        vision_config=dict(
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            hidden_act="gelu",
-            num_hidden_layers=5,
-            num_attention_heads=4,
-            image_size=SIZE,
-            patch_size=PATCH,
-            projection_dim=WIDTH,
-        ),
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": WIDTH,
+            "intermediate_size": 4 * WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "projection_dim": WIDTH,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.eos_token_id,
+        },
+        vision_config={
+            "hidden_size": WIDTH,
+            "intermediate_size": 4 * WIDTH,
+            "hidden_act": "gelu",
+            "num_hidden_layers": 5,
+            "num_attention_heads": 4,
+            "image_size": SIZE,
+            "patch_size": PATCH,
+            "projection_dim": WIDTH,
+        },
         projection_dim=WIDTH,
     )
     return CLIPModel(config)
@@ -219,17 +221,23 @@ class Trainer(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--reuse", type=int, default=3, help="times each drawn batch is seen")
+    parser.add_argument("--resume", type=Path, help="begin with the weights in this folder")
+    parser.add_argument("--shape-weight", type=float, default=1.0,
+                        help="of the shape losses: colour is learnt long before shape")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     rng = np.random.default_rng([args.seed, 1])
     tokenizer = write_clip_tokenizer(args.out)
-    trainer = Trainer(build_model(tokenizer, args.seed), tokenizer)
+    model = (
+        CLIPModel.from_pretrained(args.resume) if args.resume else build_model(tokenizer, args.seed)
+    )
+    trainer = Trainer(model.train(), tokenizer)
     decay = [p for p in trainer.parameters() if p.ndim > 1]
     rest = [p for p in trainer.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -255,7 +263,8 @@ def main() -> None:
             batch = pool[rng.integers(len(pool))]
         losses = trainer(batch, rng)
         optimiser.zero_grad()
-        sum(losses.values()).backward()
+        weights = {k: args.shape_weight if "shape" in k else 1.0 for k in losses}
+        sum(weights[k] * loss for k, loss in losses.items()).backward()
         nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
         optimiser.step()
         schedule.step()
@@ -266,7 +275,9 @@ def main() -> None:
                 k: v.item() for k, v in losses.items()
             }
             pace = (time.time() - started) / (step + 1)
-            log.info("%d %.2fs %s", step + 1, pace, " ".join(f"{k}={v:.3f}" for k, v in scores.items()))
+            log.info(
+                "%d %.2fs %s", step + 1, pace, " ".join(f"{k}={v:.3f}" for k, v in scores.items())
+            )
         if step % 500 == 499 or step == args.steps - 1:
             trainer.model.save_pretrained(args.out)
     CLIPImageProcessorPil(

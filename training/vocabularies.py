@@ -6,6 +6,7 @@ Both know the toy world's words as single tokens and can spell everything else.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import sentencepiece
@@ -14,7 +15,9 @@ from transformers import CLIPTokenizer
 from free_video_llm.tiny.questions import KINDS, PLACES, phrase
 from free_video_llm.tiny.world import COLORS, SHAPES
 
-EXTRA = "in the video something a an the photo of object USER ASSISTANT sequence key frames from answer"
+EXTRA = (
+    "in the video something a an the photo of object USER ASSISTANT sequence key frames from answer"
+)
 
 
 def sentences() -> list[str]:
@@ -39,19 +42,21 @@ def _byte_alphabet() -> list[str]:
 
 def write_clip_tokenizer(folder: Path) -> CLIPTokenizer:
     """Write `vocab.json`, `merges.txt` and the tokenizer's settings."""
-    words = sorted({w.strip("?").lower() for line in sentences() for w in line.replace(":", "").split()})
+    words = sorted(
+        {w.strip("?").lower() for line in sentences() for w in line.replace(":", "").split()}
+    )
     merges: list[tuple[str, str]] = []
     pieces: list[str] = []
     for word in words:
         parts = [*word[:-1], word[-1] + "</w>"]
         while len(parts) > 1:
             # Later words must be spelt by the merges that exist already, in their order of rank.
-            ranked = [p for p in merges if p in zip(parts, parts[1:])]
+            ranked = [p for p in merges if p in pairwise(parts)]
             pair = ranked[0] if ranked else (parts[0], parts[1])
             if not ranked:
                 merges.append(pair)
                 pieces.append("".join(pair))
-            i = next(i for i, p in enumerate(zip(parts, parts[1:])) if p == pair)
+            i = next(i for i, p in enumerate(pairwise(parts)) if p == pair)
             parts[i : i + 2] = ["".join(pair)]
     letters = _byte_alphabet()
     tokens = [*letters, *(c + "</w>" for c in letters), *dict.fromkeys(pieces)]

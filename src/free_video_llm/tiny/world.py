@@ -119,7 +119,12 @@ def sample_rgb(color: str, rng: np.random.Generator) -> tuple[float, float, floa
     return tuple(float(c) for c in np.clip(rgb / 255, 0, 1))  # type: ignore[return-value]
 
 
-_TILT = {"square": 0.2, "triangle": 0.35, "cross": 0.25, "diamond": 0.12}  # radians, beyond is another shape
+_TILT = {
+    "square": 0.2,
+    "triangle": 0.35,
+    "cross": 0.25,
+    "diamond": 0.12,
+}  # radians, beyond is another shape
 
 
 def sample_thing(
@@ -234,20 +239,18 @@ def sample_scene(
 # --- drawing --------------------------------------------------------------------------------
 
 
-def _polygon(r: torch.Tensor, theta: torch.Tensor, points: int, inner: float | torch.Tensor) -> torch.Tensor:
+def _polygon(r: torch.Tensor, theta: torch.Tensor, points: int, inner: float) -> torch.Tensor:
     """Signed distance to a star polygon with `points` tips at radius 1 and notches at `inner`."""
     half = math.pi / points
     folded = torch.remainder(theta + math.pi / 2 + half, 2 * half) - half  # a tip points up
     x, y = r * torch.cos(folded), r * torch.sin(folded).abs()
     # The edge runs from the tip (1, 0) to the notch at angle `half`.
-    nx, ny = inner * math.cos(half), inner * math.sin(half)
-    ex, ey = nx - 1, ny * torch.ones_like(x)
-    length = (ex * ex + ey * ey) ** 0.5
-    return (ex * y - ey * (x - 1)) * -1 / length
+    ex, ey = inner * math.cos(half) - 1, inner * math.sin(half)
+    return (ey * (x - 1) - ex * y) / math.hypot(ex, ey)
 
 
-def _signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
-    """Distance to a shape of half-size 1, negative inside. x, y [n,H,W]; detail [n,1,1]."""
+def _signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor, detail: float) -> torch.Tensor:
+    """Distance to a shape of half-size 1, negative inside; x and y are [H,W]."""
     r = torch.hypot(x, y)
     if shape == "circle":
         return r - 1
@@ -275,30 +278,26 @@ def _signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor, detail: torch
     raise ValueError(f"unknown shape {shape!r}: one of {', '.join(SHAPES)}")
 
 
-def draw_backgrounds(scenes: Sequence[Scene], height: int, width: int) -> torch.Tensor:
-    """The backgrounds of scenes, float32 [B,3,H,W] in 0..1."""
-    y = (torch.arange(height) + 0.5)[None, :, None] / height
-    x = (torch.arange(width) + 0.5)[None, None, :] / width
-    column = lambda values: torch.tensor(values, dtype=torch.float32)[:, None, None]  # noqa: E731
-    grounds = [scene.background for scene in scenes]
-    angle = column([g.angle for g in grounds])
-    along = x * torch.cos(angle) + y * torch.sin(angle)
-    mix = torch.zeros(len(scenes), height, width)
-    for i, ground in enumerate(grounds):
-        if ground.kind == "gradient":
-            mix[i] = along[i]
-        elif ground.kind == "stripes":
-            wave = torch.sin(2 * math.pi * ground.frequency * along[i])
-            mix[i] = (wave * 4).clamp(-1, 1) * 0.5 + 0.5 if ground.seed % 2 else wave * 0.5 + 0.5
-        elif ground.kind == "noise":
-            cells = max(2, int(ground.frequency))
-            field = np.random.default_rng(ground.seed).random((1, 1, cells, cells), dtype=np.float32)
-            mix[i] = F.interpolate(
-                torch.from_numpy(field), (height, width), mode="bicubic", align_corners=False
-            )[0, 0]
-    mix = mix.clamp(0, 1)[:, None]
-    first = torch.tensor([g.first for g in grounds], dtype=torch.float32)[:, :, None, None]
-    second = torch.tensor([g.second for g in grounds], dtype=torch.float32)[:, :, None, None]
+def draw_background(ground: Background, height: int, width: int) -> torch.Tensor:
+    """A background, float32 [3,H,W] in 0..1."""
+    y = (torch.arange(height) + 0.5)[:, None] / height
+    x = (torch.arange(width) + 0.5)[None, :] / width
+    along = x * math.cos(ground.angle) + y * math.sin(ground.angle)
+    mix = torch.zeros(height, width)
+    if ground.kind == "gradient":
+        mix = along.clamp(0, 1)
+    elif ground.kind == "stripes":
+        wave = torch.sin(2 * math.pi * ground.frequency * along)
+        hard = ground.seed % 2 == 1
+        mix = ((wave * 4).clamp(-1, 1) if hard else wave) * 0.5 + 0.5
+    elif ground.kind == "noise":
+        cells = max(2, int(ground.frequency))
+        field = np.random.default_rng(ground.seed).random((1, 1, cells, cells), dtype=np.float32)
+        smooth = F.interpolate(
+            torch.from_numpy(field), (height, width), mode="bicubic", align_corners=False
+        )
+        mix = smooth[0, 0].clamp(0, 1)
+    first, second = (torch.tensor(c)[:, None, None] for c in (ground.first, ground.second))
     return first * (1 - mix) + second * mix
 
 
@@ -308,36 +307,48 @@ def draw(scenes: Sequence[Scene], height: int, width: int) -> tuple[torch.Tensor
     Returns the images, float32 [B,3,H,W] in 0..1, and what each object covers, float32
     [B,3,H,W] (one plane per object in the order of `Scene.things`, later ones on top).
     """
-    images = draw_backgrounds(scenes, height, width)
+    grounds = {
+        ground: draw_background(ground, height, width)
+        for ground in dict.fromkeys(scene.background for scene in scenes)
+    }
+    images = torch.stack([grounds[scene.background] for scene in scenes])
     covers = torch.zeros(len(scenes), MAX_OBJECTS, height, width)
-    v = (torch.arange(height) + 0.5)[None, :, None] / height
-    u = (torch.arange(width) + 0.5)[None, None, :] / width
-    for slot in range(MAX_OBJECTS):
-        for shape in SHAPES:
-            rows = [
-                i
-                for i, scene in enumerate(scenes)
-                if len(scene.things) > slot and scene.things[slot].shape == shape
-            ]
-            if not rows:
-                continue
-            things = [scenes[i].things[slot] for i in rows]
-            column = lambda values: torch.tensor(values, dtype=torch.float32)[:, None, None]  # noqa: E731
-            half_w = column([t.width / 2 for t in things])
-            half_h = column([extent(t, scenes[i].aspect)[1] / 2 for i, t in zip(rows, things)])
-            x = (u - column([t.x for t in things])) / half_w
-            y = (v - column([t.y for t in things])) / half_h
-            cos, sin = (column([f(t.angle) for t in things]) for f in (math.cos, math.sin))
-            distance = _signed_distance(
-                shape, x * cos + y * sin, y * cos - x * sin, column([t.detail for t in things])
-            )
-            pixel = 0.5 * (1 / (half_w * width) + 1 / (half_h * height))
-            alpha = (0.5 - distance / pixel).clamp(0, 1)
-            rgb = torch.tensor([t.rgb for t in things], dtype=torch.float32)[:, :, None, None]
-            images[rows] = images[rows] * (1 - alpha[:, None]) + rgb * alpha[:, None]
-            covers[rows] = covers[rows] * (1 - alpha[:, None])
-            covers[rows, slot] = alpha
+    for image, cover, scene in zip(images, covers, scenes, strict=True):
+        for slot, thing in enumerate(scene.things):
+            _draw_thing(image, cover, slot, thing, scene.aspect)
     return images, covers
+
+
+def _draw_thing(
+    image: torch.Tensor, cover: torch.Tensor, slot: int, thing: Thing, aspect: float
+) -> None:
+    """Draw one object over image [3,H,W] and cover [3,H,W], both changed in place."""
+    height, width = image.shape[1:]
+    wide, high = extent(thing, aspect)
+    half_w, half_h = wide / 2, high / 2
+    # A turned square reaches 1.3 half-sizes out; only that window is computed.
+    reach_x, reach_y = 1.35 * max(half_w, half_h / aspect), 1.35 * max(half_h, half_w * aspect)
+    left, right = _window(thing.x, reach_x, width)
+    top, bottom = _window(thing.y, reach_y, height)
+    if left >= right or top >= bottom:
+        return
+    x = ((torch.arange(left, right) + 0.5) / width - thing.x)[None, :] / half_w
+    y = ((torch.arange(top, bottom) + 0.5) / height - thing.y)[:, None] / half_h
+    cos, sin = math.cos(thing.angle), math.sin(thing.angle)
+    distance = _signed_distance(thing.shape, x * cos + y * sin, y * cos - x * sin, thing.detail)
+    pixel = 0.5 * (1 / (half_w * width) + 1 / (half_h * height))
+    alpha = (0.5 - distance / pixel).clamp(0, 1)
+    part = (slice(None), slice(top, bottom), slice(left, right))
+    image[part] = image[part] * (1 - alpha) + torch.tensor(thing.rgb)[:, None, None] * alpha
+    cover[part] = cover[part] * (1 - alpha)
+    cover[slot, top:bottom, left:right] = alpha
+
+
+def _window(centre: float, reach: float, length: int) -> tuple[int, int]:
+    """First and last pixel (exclusive) of what lies within `reach` of `centre`."""
+    first = math.floor((centre - reach) * length) - 1
+    last = math.ceil((centre + reach) * length) + 1
+    return max(first, 0), min(last, length)
 
 
 # --- what cameras and codecs do --------------------------------------------------------------
@@ -383,7 +394,10 @@ def degrade(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     blurred = pick(0.35)
     if blurred.any():
         small = F.interpolate(
-            images[blurred], scale_factor=float(rng.uniform(0.5, 0.95)), mode="bilinear", antialias=True
+            images[blurred],
+            scale_factor=float(rng.uniform(0.5, 0.95)),
+            mode="bilinear",
+            antialias=True,
         )
         images[blurred] = F.interpolate(small, (h, w), mode="bilinear")
     noise = torch.from_numpy(rng.standard_normal((b, 3, h, w), dtype=np.float32))

@@ -1,0 +1,59 @@
+# Everything runs in .venv, which the first target that needs it makes. Python 3.10 or newer.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint format bench bench-full tiny tiny-score samples clean
+
+## Answer a question about a bundled clip and save the picture of why.
+demo: $(STAMP)
+	$(BIN)/fvl ask sample:star "What color is the star?" --picture outputs/demo.png
+
+## All tests, doctests included, with coverage of every promise in the README.
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+## Style, types, format.
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge]'
+	touch $@
+
+## Time the steps of a question side by side (minutes).
+bench: $(STAMP)
+	$(BIN)/python bench/cost.py
+
+## Train the embedded model again: about two hours on two cores.
+tiny: $(STAMP)
+	cd training && ../$(BIN)/python train_clip.py --out ../build/clip1 --steps 2000
+	cd training && ../$(BIN)/python train_clip.py --out ../build/clip2 --resume ../build/clip1 \
+		--steps 1800 --shape-weight 3 --rate 1.2e-3 --seed 11
+	cd training && ../$(BIN)/python train_llm.py --clip ../build/clip2 --out ../build/tiny
+	cp -r build/tiny/. src/free_video_llm/tiny/weights/
+
+## Draw the bundled sample clips again.
+samples: $(STAMP)
+	$(BIN)/python training/make_samples.py
+
+## What the embedded model gets right on clips it has never seen.
+tiny-score: $(STAMP)
+	$(BIN)/python -m free_video_llm.tiny.evaluate --questions 600
+	$(BIN)/python -m free_video_llm.tiny.evaluate --needle --questions 500
+
+clean:
+	rm -rf $(VENV) build outputs .mypy_cache .ruff_cache .pytest_cache

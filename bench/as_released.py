@@ -1,0 +1,91 @@
+"""The baseline: what the paper's released code does before the language model, on our weights.
+
+Our own code doing what METHOD says (§4.2, §4.3): full-size frames held and resized by PIL; LLaVA's
+tower; the CLIP model again for every selection and every crop; all tokens projected; all of it for
+each question. Gives the same visual tokens as the plan `paper@released`, which the bench checks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from free_video_llm import VideoLLM
+from free_video_llm.plan import Plan
+from free_video_llm.pooling import pool_grid
+from free_video_llm.region import region_boxes
+from free_video_llm.selection import most_similar, spread_released
+from free_video_llm.video import uniform_indices
+
+
+def read_full_frames(path: Path, count: int) -> list[np.ndarray]:
+    """All frames decoded in order; the uniform ones held at full size, uint8 [H,W,3]."""
+    with av.open(str(path)) as container:
+        total = sum(1 for _ in container.decode(video=0))
+    wanted = set(uniform_indices(total, count).tolist())
+    with av.open(str(path)) as container:
+        decoded = enumerate(container.decode(video=0))
+        return [f.to_ndarray(format="rgb24") for i, f in decoded if i in wanted]
+
+
+def resize(frames: list[np.ndarray], size: int) -> torch.Tensor:
+    """PIL's bicubic, aspect ignored: uint8 [T,size,size,3]."""
+    images = [
+        np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BICUBIC))
+        for f in frames
+    ]
+    return torch.from_numpy(np.stack(images))
+
+
+def _passes(tower, images: torch.Tensor, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden state −2 and the last one, of a whole tower, by batches."""
+    second, last = [], []
+    for start in range(0, len(images), batch):
+        out = tower(images[start : start + batch], output_hidden_states=True)
+        second.append(out.hidden_states[-2])
+        last.append(out.last_hidden_state)
+    return torch.cat(second), torch.cat(last)
+
+
+@torch.inference_mode()
+def visual_tokens(
+    llm: VideoLLM, frames: list[np.ndarray], question: str, plan: Plan, *, batch: int = 8
+) -> torch.Tensor:
+    """The visual tokens of one question under a plan of the paper's form, [N,D]."""
+    towers, projector = llm.towers, llm.image_llm.projector
+    images = towers.normalisation(resize(frames, towers.size))
+    side = towers.side
+    features, _ = _passes(towers.llm_tower, images, batch)
+    tokens = projector.out(projector.hidden(features[:, 1:])).unflatten(1, (side, side))
+    prompt = towers.encode_prompt(question).vector
+    scorer = towers.scorer
+
+    def frame_vectors() -> torch.Tensor:
+        _, last = _passes(scorer.vision_model, images, batch)
+        pooled = scorer.vision_model.post_layernorm(last[:, 0])
+        return F.normalize(scorer.visual_projection(pooled), dim=-1)
+
+    def cropped(which: list[int], pathway) -> torch.Tensor:
+        _, last = _passes(scorer.vision_model, images[which], batch)
+        patches = scorer.visual_projection(last[:, 1:]).unflatten(1, (side, side))
+        similarity = F.normalize(pool_grid(patches, pathway.pool), dim=-1) @ prompt
+        similarity = similarity.reshape(len(which), side // 2, side)
+        pooled = pool_grid(tokens[which], pathway.pool).reshape(len(which), side // 2, side, -1)
+        kept = [
+            grid[box.top : box.bottom, box.left : box.right].flatten(0, 1)
+            for grid, box in zip(pooled, region_boxes(similarity, pathway.crop))
+        ]
+        return torch.cat(kept)
+
+    slow, middle, fast = plan.pathways
+    parts = [
+        cropped(most_similar(frame_vectors() @ prompt, slow.select.count), slow),
+        cropped(spread_released(len(frames), middle.select.count), middle),
+        pool_grid(tokens, fast.pool).flatten(0, 2),
+    ]
+    return torch.cat(parts)

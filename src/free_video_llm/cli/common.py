@@ -1,0 +1,170 @@
+"""What several subcommands share: model and plan options, progress bars, durations."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from free_video_llm import samples
+
+if TYPE_CHECKING:
+    from free_video_llm.pipeline import Video, VideoLLM
+
+Subparsers = Any  # argparse keeps its type private
+
+
+def add_command(
+    commands: Subparsers,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    help: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """Add a subcommand with examples at the end of its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog="examples:\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --scorer, --dtype, --device-map, --load-in-8bit, --load-in-4bit, …"""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", default="tiny", metavar="NAME",
+                       help="Hub id or folder, LLaVA's original layout or transformers'; "
+                       "default: tiny, the embedded model")  # fmt: skip
+    group.add_argument("--scorer", metavar="NAME",
+                       help="CLIP model that scores frames (default: the one that matches)")  # fmt: skip
+    group.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
+    group.add_argument("--device-map", metavar="MAP", help='as in transformers: "auto", "cpu", …')
+    group.add_argument("--load-in-8bit", action="store_true", help="needs a GPU and bitsandbytes")
+    group.add_argument("--load-in-4bit", action="store_true", help="needs a GPU and bitsandbytes")
+    group.add_argument("--rope-scaling-factor", type=float, default=1.0, metavar="X",
+                       help="2 lets a Vicuna model hold 8,192 tokens")  # fmt: skip
+    group.add_argument(
+        "--conv-mode", metavar="MODE", help="prompt template (default: fits the model)"
+    )
+
+
+def load_model(options: argparse.Namespace) -> VideoLLM:
+    """The model that the options name."""
+    from free_video_llm.pipeline import VideoLLM
+
+    return VideoLLM.from_pretrained(
+        options.model,
+        scorer=options.scorer,
+        dtype=options.dtype,
+        device_map=options.device_map,
+        load_in_8bit=options.load_in_8bit,
+        load_in_4bit=options.load_in_4bit,
+        rope_scaling_factor=options.rope_scaling_factor,
+        conv_mode=options.conv_mode,
+    )
+
+
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """--frames, --decode, --resize."""
+    group = parser.add_argument_group("video")
+    group.add_argument("--frames", type=positive, default=50, metavar="N",
+                       help="frames to sample evenly (default: 50)")  # fmt: skip
+    group.add_argument("--decode", choices=("exact", "keyframes"), default="exact",
+                       help="keyframes: faster on long films, times are those of the nearest keyframe")  # fmt: skip
+    group.add_argument("--resize", choices=("bicubic", "pil"), default="bicubic",
+                       help="pil: frames as the released code makes them, to the bit")  # fmt: skip
+
+
+def watch(llm: VideoLLM, source: str, options: argparse.Namespace) -> Video:
+    """Decode and encode the video with a progress bar, after the notice that `tiny` needs."""
+    path = samples.find(source)
+    if llm.name == "tiny" and not samples.is_sample(path):
+        print(
+            "note: the embedded model 'tiny' knows only coloured shapes, not the real world; name "
+            "a real one with --model, e.g. --model llava-hf/llava-v1.6-vicuna-7b-hf (fvl models)",
+            file=sys.stderr,
+        )
+    with Bars() as bars:
+        return llm.watch(
+            path, frames=options.frames, mode=options.decode, resize=options.resize, progress=bars
+        )
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
+    return value
+
+
+class Bars:
+    """Progress bars on stderr, one for each step; shown where a step takes over a second."""
+
+    _WORDS = {"decode": "reading frames", "encode": "looking at frames"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._what = ""
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if what != self._what:
+            self._close()
+            self._what = what
+            self._bar = tqdm(
+                total=total,
+                desc=self._WORDS.get(what, what),
+                unit="frame",
+                delay=1,
+                leave=False,
+                disable=None,
+                file=sys.stderr,
+            )
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._close()
+            self._what = ""
+
+
+def clock(seconds: float) -> str:
+    """1:02.5 for 62.5 seconds."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
+def table(rows: list[tuple[str, ...]], *, indent: str = "") -> str:
+    """Left-aligned columns, the last one free."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        lines.append(indent + "  ".join([*cells, row[-1]]).rstrip())
+    return "\n".join(lines)
+
+
+def existing_parent(path: Path) -> Path:
+    """The path, its folder made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

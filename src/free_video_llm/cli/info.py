@@ -1,0 +1,231 @@
+"""`fvl plans`, `fvl models`, `fvl samples`, `fvl doctor`: what there is and what this machine can do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from free_video_llm.catalogue import MODELS
+from free_video_llm.cli.common import Subparsers, add_command, positive, table
+
+EXTRAS = {
+    "judge": ("openai",),
+    "cluster": ("ray",),
+    "web": ("gradio",),
+    "quantize": ("bitsandbytes",),
+}
+
+
+def add_commands(commands: Subparsers) -> None:
+    """Add the four."""
+    parser = add_command(
+        commands, "plans", run_plans, "list the plans: what each keeps, and its tokens",
+        "  fvl plans\n  fvl plans --frames 16 --side 27 --json\n",
+    )  # fmt: skip
+    parser.add_argument("--frames", type=positive, default=50, help="sampled frames (default: 50)")
+    parser.add_argument("--side", type=positive, default=24,
+                        help="patches along a frame's side (24: CLIP ViT-L/14 at 336 px)")  # fmt: skip
+    parser.add_argument("--json", action="store_true")
+    parser = add_command(
+        commands,
+        "models",
+        run_models,
+        "list the image LLMs that this is made for",
+        "  fvl models\n",
+    )
+    parser.add_argument("--json", action="store_true")
+    parser = add_command(
+        commands, "samples", run_samples, "list the bundled clips and what to ask them",
+        "  fvl samples\n",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true")
+    parser = add_command(
+        commands, "doctor", run_doctor,
+        "tell what is installed, which models are cached, what this machine can run",
+        "  fvl doctor\n  fvl doctor --json\n",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true")
+
+
+def run_plans(options: argparse.Namespace) -> int:
+    """Each preset with its tokens."""
+    from free_video_llm.presets import PRESETS
+
+    everything = options.frames * options.side**2
+    listed = []
+    for name, preset in PRESETS.items():
+        tokens = preset.plan.count_by_pathway(frames=options.frames, side=options.side)
+        listed.append(
+            {
+                "name": name,
+                "tokens": sum(tokens.values()),
+                "by_pathway": tokens,
+                "summary": preset.summary,
+                "source": preset.source,
+                "notation": str(preset.plan),
+                "plan": preset.plan.to_dict(),
+            }
+        )
+    if options.json:
+        document = {"frames": options.frames, "side": options.side, "all_tokens": everything}
+        print(json.dumps(document | {"plans": listed}, ensure_ascii=False, indent=1))
+        return 0
+    rows = [("plan", "tokens", "share", "what it keeps")]
+    for entry in listed:
+        share = f"{entry['tokens'] / everything:.0%}"
+        rows.append((entry["name"], f"{entry['tokens']:,}", share, entry["summary"]))
+    print(table(rows))
+    print(
+        f"\nTokens for {options.frames} frames of {options.side}×{options.side} patches "
+        f"({everything:,} in all). Add @released for exactly what the paper's released code "
+        "computes.\nA plan of your own: --plan 'slow=prompt:4/spatial_1d_max_pool/crop:0.7"
+        "+fast=all/adaptive_2d_pool:4x4'"
+    )
+    return 0
+
+
+def run_models(options: argparse.Namespace) -> int:
+    """The catalogue."""
+    if options.json:
+        entries = [
+            {
+                "name": m.name,
+                "billions": m.billions,
+                "memory_gb": {str(bits): round(m.memory_gb(bits), 1) for bits in (32, 16, 8, 4)},
+                "licence": m.licence,
+                "note": m.note,
+                "original": m.original,
+            }
+            for m in MODELS
+        ]
+        print(json.dumps(entries, indent=1))
+        return 0
+    rows = [("model", "parameters", "GPU, 16 bit", "GPU, 4 bit", "CPU, 32 bit", "licence", "note")]
+    for m in MODELS:
+        if m.billions < 0.1:
+            rows.append(
+                (m.name, f"{m.billions * 1000:.0f} M", "none", "none", "1 GB", m.licence, m.note)
+            )
+            continue
+        size = [f"{m.memory_gb(bits):.0f} GB" for bits in (16, 4, 32)]
+        rows.append((m.name, f"{m.billions:g} B", *size, m.licence, m.note))
+    print(table(rows))
+    print(
+        "\nMemory is for weights and working space at the paper's plan; a CPU takes minutes for an "
+        "answer.\nThe original checkpoints (liuhaotian/llava-v1.6-vicuna-7b, …) load as they are."
+    )
+    return 0
+
+
+def run_samples(options: argparse.Namespace) -> int:
+    """The bundled clips."""
+    from free_video_llm.samples import PREFIX, all_samples
+
+    samples = all_samples()
+    if options.json:
+        print(json.dumps([{"name": PREFIX + s.name, "about": s.about, "path": str(s.path),
+                           "questions": s.questions} for s in samples.values()], indent=1))  # fmt: skip
+        return 0
+    for sample in samples.values():
+        print(f"{PREFIX}{sample.name}  {sample.about}")
+        for question, answer in sample.questions:
+            print(f"    {question}  ({answer})")
+    return 0
+
+
+def examine() -> dict[str, Any]:
+    """What `fvl doctor` tells, as data."""
+    import torch
+
+    wanted = ("torch", "transformers", "av", "numpy", "pillow", "safetensors", "accelerate")
+    extras = {
+        name: {package: _version(package) for package in packages}
+        for name, packages in EXTRAS.items()
+    }
+    gpus = [
+        {
+            "name": torch.cuda.get_device_name(i),
+            "memory_gb": round(torch.cuda.get_device_properties(i).total_memory / 1e9, 1),
+        }
+        for i in range(torch.cuda.device_count())
+    ]
+    memory = _memory_gb()
+    cached = _cached_models()
+    gpu_memory = max((g["memory_gb"] for g in gpus), default=0.0)
+    models = []
+    for model in MODELS:
+        ways = []
+        if gpu_memory:
+            ways += [f"GPU, {b} bit" for b in (16, 8, 4) if model.memory_gb(b) <= gpu_memory][:1]
+        if memory is None or model.memory_gb(32) <= memory * 0.9:
+            ways.append("CPU, 32 bit" if model.billions > 0.1 else "CPU, in seconds")
+        here = model.name == "tiny" or model.name in cached or model.original in cached
+        models.append({"name": model.name, "cached": here, "runs": ways})
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "memory_gb": memory,
+        "gpus": gpus,
+        "packages": {name: _version(name) for name in wanted},
+        "extras": extras,
+        "cached": sorted(cached),
+        "models": models,
+    }
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Print the examination; 0 where `tiny` can run, which needs only the core packages."""
+    found = examine()
+    missing = [name for name, version in found["packages"].items() if version is None]
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return 1 if missing else 0
+    memory = f"{found['memory_gb']:.0f} GB" if found["memory_gb"] else "unknown"
+    gpus = ", ".join(f"{g['name']} ({g['memory_gb']} GB)" for g in found["gpus"]) or "none"
+    print(f"machine   {found['system']}, {found['cores']} cores, {memory} memory, GPU: {gpus}")
+    versions = ", ".join(f"{k} {v or 'MISSING'}" for k, v in found["packages"].items())
+    print(f"packages  Python {found['python']}, {versions}")
+    for name, packages in found["extras"].items():
+        lacks = [package for package, version in packages.items() if version is None]
+        hint = f"not installed: pip install 'free-video-llm[{name}]'" if lacks else "installed"
+        print(f"extra     {name}: {hint}")
+    print(f"cached    {', '.join(found['cached']) or 'no model in the Hub cache'}")
+    rows = []
+    for model in found["models"]:
+        where = ", ".join(model["runs"]) or "not enough memory here"
+        state = "ready" if model["cached"] else "is downloaded on first use"
+        rows.append((model["name"], where, state if model["runs"] else ""))
+    print("models\n" + table(rows, indent="  "))
+    if missing:
+        print(f"fvl: missing packages: {', '.join(missing)}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _cached_models() -> set[str]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        return {repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model"}
+    except CacheNotFound:
+        return set()

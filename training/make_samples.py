@@ -1,0 +1,139 @@
+"""Draw the bundled sample clips and list what to ask them; `make samples` runs it.
+
+The true answers are worked out from what was drawn, not from what the model says.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from free_video_llm.samples import FOLDER
+from free_video_llm.tiny.questions import questions_about
+from free_video_llm.tiny.videos import Clip, Motion, shot, write_clip
+from free_video_llm.tiny.world import Background, Scene, Thing
+
+NIGHT = Background("gradient", (0.05, 0.06, 0.12), (0.16, 0.13, 0.22), 1.2, 3.0, 0)
+MOSS = Background("noise", (0.10, 0.16, 0.11), (0.24, 0.26, 0.20), 0.0, 5.0, 7)
+SLATE = Background("stripes", (0.20, 0.22, 0.25), (0.27, 0.28, 0.31), 0.7, 5.0, 2)
+DUSK = Background("gradient", (0.28, 0.18, 0.20), (0.10, 0.08, 0.14), 0.3, 3.0, 0)
+COAL = Background("plain", (0.09, 0.09, 0.10), (0.09, 0.09, 0.10), 0.0, 3.0, 0)
+RGB = {
+    "red": (0.90, 0.16, 0.16), "green": (0.16, 0.70, 0.25), "blue": (0.16, 0.35, 0.90),
+    "yellow": (0.98, 0.85, 0.16), "purple": (0.58, 0.22, 0.78), "orange": (0.98, 0.55, 0.10),
+    "white": (0.97, 0.97, 0.97), "pink": (0.98, 0.55, 0.72),
+}  # fmt: skip
+ASPECT = 4 / 3
+
+
+def thing(color: str, shape: str, width: float, angle: float = 0.0) -> Thing:
+    """An object without a place."""
+    return Thing(shape, color, 0.5, 0.5, width, angle, RGB[color])
+
+
+Place = tuple[float, float]
+
+
+def moving(
+    color: str, shape: str, width: float, start: Place, end: Place, angle: float = 0.0
+) -> Motion:
+    """An object on its way from one place to another."""
+    return Motion(thing(color, shape, width, angle), start, end)
+
+
+def star() -> Clip:
+    """A red star comes in while a blue ring crosses; then another scene."""
+    first = [
+        moving("red", "star", 0.26, (-0.15, 0.25), (0.28, 0.27)),
+        moving("blue", "ring", 0.24, (0.80, 0.74), (0.35, 0.76)),
+    ]
+    second = [
+        moving("green", "square", 0.22, (0.25, 0.68), (0.40, 0.68)),
+        moving("white", "moon", 0.24, (0.78, 0.30), (0.76, 0.32), -0.5),
+    ]
+    return Clip(tuple(shot(first, NIGHT, ASPECT, 48) + shot(second, MOSS, ASPECT, 42)), 12)
+
+
+def needle() -> Clip:
+    """A yellow diamond shows for eight frames of a hundred and twenty."""
+    calm = [
+        moving("purple", "circle", 0.26, (0.30, 0.66), (0.34, 0.70)),
+        moving("white", "cross", 0.22, (0.72, 0.26), (0.68, 0.28)),
+    ]
+    scenes = shot(calm, SLATE, ASPECT, 120)
+    diamond = thing("yellow", "diamond", 0.30).at(0.74, 0.72)
+    for i in range(77, 85):
+        scenes[i] = Scene(SLATE, (*scenes[i].things, diamond), ASPECT)
+    return Clip(tuple(scenes), 12)
+
+
+def cuts() -> Clip:
+    """Three scenes, an object in each."""
+    scenes = shot(
+        [moving("orange", "triangle", 0.36, (0.30, 0.35), (0.36, 0.30))], COAL, ASPECT, 30
+    )
+    scenes += shot(
+        [moving("pink", "moon", 0.30, (0.30, 0.74), (0.24, 0.70), 0.8)], DUSK, ASPECT, 30
+    )
+    scenes += shot([moving("blue", "cross", 0.34, (0.74, 0.30), (0.70, 0.34))], SLATE, ASPECT, 30)
+    return Clip(tuple(scenes), 12)
+
+
+def crossing() -> Clip:
+    """A green circle rolls through from left to right, a red square stays."""
+    motions = [
+        moving("green", "circle", 0.24, (-0.12, 0.74), (1.12, 0.74)),
+        moving("red", "square", 0.24, (0.74, 0.26), (0.74, 0.26)),
+    ]
+    return Clip(tuple(shot(motions, MOSS, ASPECT, 72)), 12)
+
+
+SAMPLES = {
+    "star": (
+        star,
+        "What color is the star?",
+        "Where is the moon?",
+        "What shape is the blue object?",
+        "Is there a green square?",
+        "Is there a red ring?",
+    ),
+    "needle": (
+        needle,
+        "What color is the diamond?",
+        "Where is the diamond?",
+        "Is there a yellow cross?",
+        "Is there a yellow diamond?",
+    ),
+    "cuts": (
+        cuts,
+        "What shape is the pink object?",
+        "Where is the cross?",
+        "What color is the triangle?",
+        "Is there a star?",
+    ),
+    "crossing": (
+        crossing,
+        "What color is the circle?",
+        "Where is the square?",
+        "Is there a circle?",
+        "Is there a green square?",
+    ),
+}
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    listed = {}
+    for number, (name, (make, *questions)) in enumerate(SAMPLES.items()):
+        clip = make()
+        write_clip(clip, Path(FOLDER) / f"{name}.mp4", np.random.default_rng(number), height=240)
+        truth = {q.text: q.answer for q in questions_about(clip.things())}
+        about = " ".join((make.__doc__ or "").split())
+        listed[name] = {"about": about, "questions": [(text, truth[text]) for text in questions]}
+    (FOLDER / "samples.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
