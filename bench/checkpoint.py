@@ -28,21 +28,41 @@ def random_llava(
     """576 patches of `layers` × `width`, and a small Llama; the tokenizers are those of `tiny`."""
     torch.manual_seed(0)
     heads = width // 64
-    vision = dict(hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
-                  num_attention_heads=heads, image_size=336, patch_size=14, projection_dim=256)  # fmt: skip
+    vision = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "image_size": 336,
+        "patch_size": 14,
+        "projection_dim": 256,
+    }
     clip_tokenizer = CLIPTokenizer.from_pretrained(TINY / "clip")
-    text = dict(vocab_size=len(clip_tokenizer), hidden_size=256, intermediate_size=1024, num_hidden_layers=4,
-                num_attention_heads=4, projection_dim=256, eos_token_id=clip_tokenizer.eos_token_id)  # fmt: skip
+    text = {
+        "vocab_size": len(clip_tokenizer),
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "projection_dim": 256,
+        "eos_token_id": clip_tokenizer.eos_token_id,
+    }
     clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=256))
     tokenizer = load_tokenizer(TINY)
-    llama = LlamaConfig(vocab_size=len(tokenizer), hidden_size=llm_width, intermediate_size=4 * llm_width,
-                        num_hidden_layers=llm_layers, num_attention_heads=8, max_position_embeddings=8192)  # fmt: skip
+    llama = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=llm_width,
+        intermediate_size=4 * llm_width,
+        num_hidden_layers=llm_layers,
+        num_attention_heads=8,
+        max_position_embeddings=8192,
+    )
     model = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=clip.config.vision_config.to_dict(),
             text_config=llama,
             image_token_index=len(tokenizer) - 1,
-        )  # fmt: skip
+        )
     )
     tower = clip.vision_model if shared else copy.deepcopy(clip.vision_model)
     model.model.vision_tower = tower

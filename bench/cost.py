@@ -1,6 +1,6 @@
 """Time a question's steps before the language model: as released, and ours, side by side.
 
-    python bench/cost.py                    # minutes: a tower of 576 patches, cut in depth and width
+    python bench/cost.py                    # minutes: 576 patches, cut in depth and width
     python bench/cost.py --full             # a tower the size of CLIP ViT-L/14 at 336 px
 
 Random weights of the real classes: cost does not depend on their values. Every figure is a ratio

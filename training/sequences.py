@@ -18,7 +18,7 @@ from free_video_llm.plan import Pool
 from free_video_llm.pooling import pool_grid
 from free_video_llm.prompts import IMAGE, TEMPLATES
 from free_video_llm.tiny.questions import Question, draw_questions, vary
-from free_video_llm.tiny.world import Thing
+from free_video_llm.tiny.world import COLORS, SHAPES, Thing
 from library import Library
 from train_clip import SIDE
 
@@ -192,8 +192,20 @@ def _pool_any(tokens: torch.Tensor, pool: str) -> torch.Tensor:
     return planes.flatten(2).transpose(1, 2)
 
 
+def last_content_word(prompt: list[int], words: set[int]) -> int:
+    """Where in a prompt the last shape or colour is named."""
+    return max(i for i, token in enumerate(prompt) if token in words)
+
+
 def assemble(model, tokenizer, head: str, visual: torch.Tensor, rows, rng: np.random.Generator):
-    """Embeddings, mask, positions, targets: each question block sees the images and itself only."""
+    """Embeddings, mask, positions, targets: each question block sees the images and itself only.
+
+    `early` asks for the answer's first token already at the question's last content word. There it
+    takes one step to find it, from the word to the patches like it; at the end of the prompt it
+    takes two, of which neither pays without the other, and a model stays for thousands of steps
+    with naming what is there.
+    """
+    words = {tokenizer.encode(word)[-1] for word in (*SHAPES, *COLORS)}
     table = model.get_input_embeddings()
     start = tokenizer(head)["input_ids"]
     b, n, width = visual.shape
@@ -202,6 +214,7 @@ def assemble(model, tokenizer, head: str, visual: torch.Tensor, rows, rng: np.ra
     length = prefix + longest
     ids = torch.zeros(b, longest, dtype=torch.long)
     targets = torch.full((b, length), -100)
+    early = torch.full((b, length), -100)
     block = torch.full((b, length), -1)
     block[:, :prefix] = 0
     positions = torch.zeros(b, length, dtype=torch.long)
@@ -220,6 +233,7 @@ def assemble(model, tokenizer, head: str, visual: torch.Tensor, rows, rng: np.ra
             positions[i, span] = after + torch.arange(len(tokens))
             begin = prefix + at + len(prompt) - 1  # the token before an answer predicts it
             targets[i, begin : begin + len(answer)] = torch.tensor(answer)
+            early[i, prefix + at + last_content_word(prompt, words) : begin] = answer[0]
             at += len(tokens)
     embeds = torch.cat([table(torch.tensor(start)).expand(b, -1, width), visual, table(ids)], dim=1)
     causal = torch.ones(length, length).tril().bool()
@@ -227,7 +241,7 @@ def assemble(model, tokenizer, head: str, visual: torch.Tensor, rows, rng: np.ra
     allowed = allowed & causal & (block[:, None, :] >= 0)
     allowed |= torch.eye(length, dtype=torch.bool)
     mask = torch.zeros(b, 1, length, length).masked_fill_(~allowed[:, None], -1e9)
-    return embeds, mask, positions, targets
+    return embeds, mask, positions, targets, early
 
 
 def forward(model, embeds, mask, positions) -> torch.Tensor:

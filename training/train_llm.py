@@ -6,6 +6,7 @@ A small Llama learns to read visual tokens as the plans make them (whole grids, 
 coarse overviews) and to answer the world's questions. What made it learn to bind colour to shape
 instead of only naming what is there: patches are aligned with the words for them; each sequence
 carries several questions, each seeing the images and itself only (so every one is a first turn);
+the answer is already asked for at the question's last content word (see `sequences.assemble`);
 query and key matrices begin alike, so that a word attends to its own likeness (arXiv 2305.09828).
 Positions are stretched at random, so that longer prompts than the trained ones hold no surprise.
 """
@@ -57,6 +58,8 @@ def build_model(clip: CLIPModel, tokenizer: SentencePieceTokenizer, seed: int):
             num_key_value_heads=5,
             max_position_embeddings=4096,
             rms_norm_eps=1e-5,
+            # Slow rotations: a word must recognise its likeness hundreds of tokens away.
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
             tie_word_embeddings=True,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -84,7 +87,7 @@ def build_model(clip: CLIPModel, tokenizer: SentencePieceTokenizer, seed: int):
             heads, width, inner = 5, 160, 32
             for head in range(heads):
                 span = slice(head * inner, (head + 1) * inner)
-                alike = torch.linalg.qr(torch.randn(width, inner))[0].T * 0.6
+                alike = torch.linalg.qr(torch.randn(width, inner))[0].T * 0.7
                 attention.q_proj.weight[span] = alike + torch.randn(inner, width) * 0.02
                 attention.k_proj.weight[span] = alike + torch.randn(inner, width) * 0.02
                 copy = torch.linalg.qr(torch.randn(width, inner))[0].T
@@ -129,6 +132,25 @@ class Alignment:
         return total
 
 
+def align_first(
+    model, align: Alignment, library: Library, steps: int, rng: np.random.Generator
+) -> None:
+    """Teach the projector the words for what patches show, before the language model reads them."""
+    projector = model.model.multi_modal_projector
+    optimiser = torch.optim.AdamW(
+        [*projector.parameters(), model.get_input_embeddings().weight], lr=2e-3, weight_decay=0.0
+    )
+    for step in range(steps):
+        scenes = rng.integers(len(library.things), size=48)
+        views = rng.integers(library.patches.shape[1], size=48)
+        loss = align(model, library, list(zip(scenes.tolist(), views.tolist(), strict=True)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step % 100 == 99:
+            log.info("aligned %d: %.3f", step + 1, loss.item())
+
+
 @torch.no_grad()
 def measure(model, maker: Maker, form: Form, rounds: int, size: int) -> dict[str, float]:
     """Share of wholly right answers by kind of question."""
@@ -137,7 +159,7 @@ def measure(model, maker: Maker, form: Form, rounds: int, size: int) -> dict[str
         detail, overview, asked, _ = maker.batch(form, size, 6)
         rows = maker.pack(asked)
         visual = pooled_tokens(model, detail, overview, form.pool)
-        embeds, mask, positions, targets = assemble(
+        embeds, mask, positions, targets, _ = assemble(
             model, maker.tokenizer, maker.head, visual, rows, np.random.default_rng(0)
         )
         best = model.lm_head(forward(model, embeds, mask, positions)).argmax(-1)
@@ -180,6 +202,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--scenes", type=int, default=10_000)
     parser.add_argument("--views", type=int, default=3)
+    parser.add_argument("--align-steps", type=int, default=400)
+    parser.add_argument("--library", type=Path, help="a file that keeps the encoded images")
     parser.add_argument("--questions", type=int, default=10)
     parser.add_argument(
         "--tokens", type=int, default=9000, help="visual and text tokens in a batch"
@@ -195,7 +219,13 @@ def main() -> None:
     tokenizer = SentencePieceTokenizer(vocabulary, named=names)
     model = build_model(clip, tokenizer, args.seed)
     held_out = build_library(clip, 300, args.views, np.random.default_rng([args.seed, 9]))
-    library = build_library(clip, args.scenes, args.views, np.random.default_rng([args.seed, 1]))
+    if args.library and args.library.is_file():
+        library = torch.load(args.library, weights_only=False)  # our own file of the run before
+    else:
+        draws = np.random.default_rng([args.seed, 1])
+        library = build_library(clip, args.scenes, args.views, draws)
+        if args.library:
+            torch.save(library, args.library)
     log.info("library of %d images", library.patches.shape[0] * args.views)
     maker, align = Maker(library, tokenizer, args.seed), Alignment(tokenizer)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -219,6 +249,7 @@ def main() -> None:
     }
     rng = np.random.default_rng([args.seed, 5])
     started, running = time.time(), defaultdict(list)
+    align_first(model, align, library, args.align_steps, rng)
     for step in range(args.steps):
         progress = step / args.steps
         form = sample_form(progress, rng)
@@ -229,24 +260,29 @@ def main() -> None:
         detail, overview, asked, labelled = maker.batch(form, size, args.questions, most)
         rows = maker.pack(asked)
         visual = pooled_tokens(model, detail, overview, form.pool)
-        embeds, mask, positions, targets = assemble(model, tokenizer, maker.head, visual, rows, rng)
+        packed = assemble(model, tokenizer, maker.head, visual, rows, rng)
+        embeds, mask, positions, targets, early = packed
         hidden = forward(model, embeds, mask, positions)
         answers = targets != -100
         loss = F.cross_entropy(model.lm_head(hidden[answers]), targets[answers])
+        hinted = early != -100
+        hint = F.cross_entropy(model.lm_head(hidden[hinted]), early[hinted])
         aligned = align(model, library, labelled)
         weight = 0.3 * max(0.1, 1 - 1.5 * progress)
         optimiser.zero_grad()
-        (loss + weight * aligned).backward()
+        (loss + 0.5 * hint + weight * aligned).backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()
         running["loss"].append(loss.item())
         running["align"].append(aligned.item())
-        if step % 100 == 99:
+        running["hint"].append(hint.item())
+        if step % 50 == 49:
             means = {k: np.mean(v) for k, v in running.items()}
             running.clear()
             pace = (time.time() - started) / (step + 1)
-            log.info("%d %.2fs loss %.3f align %.3f", step + 1, pace, means["loss"], means["align"])
+            shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+            log.info("%d %.2fs %s", step + 1, pace, shown)
             for name, f in forms.items():
                 if name == "image" or (progress > 0.4 and step % 300 == 299):
                     scores = measure(

@@ -27,21 +27,27 @@ from .errors import VideoError
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Take = Callable[[int, VideoFrame], None]
-"""What is done with a decoded frame: it is given the frame's position in the clip, and the frame."""
+"""What is done with a decoded frame; it is given the frame's position in the clip and the frame."""
 
-REMEDY = "allowed are mp4, mov, mkv, webm, avi, gif and the like: re-encode it, say to H.264 in mp4"
+REMEDY = (
+    "allowed are mp4, mov, mkv, webm, avi, gif and the like: "
+    "convert it, say to H.264 in mp4, or fetch it again"
+)
+_BROKEN = "is not a video, or is damaged or cut off beyond use"
 
-# FFmpeg would also "play" plain text (as a terminal), playlists that name other files, and pictures.
-# Only true video containers may be opened, so that a file from a stranger reads nothing but itself.
+# FFmpeg would also "play" plain text (as a terminal), pictures, and playlists of other files. Only
+# video containers may be opened, so that a file from a stranger reads nothing but itself.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,flv,asf,mpeg,mpegts,ogg,rm,mxf,nut,ivf,dv,"
     "h264,hevc,m4v,mpegvideo,mjpeg,yuv4mpegpipe"
 )
+_COVER_ART = 0x400
+"""The bit of a stream's disposition that says "attached picture" (FFmpeg's numbering)."""
 _SEEK_COST = 8
-"""Frames that could be decoded in the time of a seek (flushed buffers, decoder threads to refill)."""
+"""Frames that could be decoded in the time of a seek, with its refilling of decoder threads."""
 
 
-class LostFrame(Exception):
+class LostFrameError(Exception):
     """A frame that the packets promise does not come out of the decoder."""
 
 
@@ -84,6 +90,11 @@ class Timeline:
         """Seconds from the start of the first frame to the end of the last."""
         return float((self.end - int(self.pts[0])) * self.time_base)
 
+    @property
+    def end_seconds(self) -> float:
+        """The end of the last frame on the file's own clock, which need not start at 0."""
+        return max(self.duration, float(self.end * self.time_base))
+
     def seconds(self, positions: IntArray) -> FloatArray:
         """Presentation times of frames, counted from the first frame: float64, like `positions`."""
         return np.asarray((self.pts[positions] - self.pts[0]) * float(self.time_base))
@@ -124,6 +135,10 @@ def refuse(path: str, what: str, remedy: str, cause: BaseException | None = None
     raise VideoError(f"{path}: {what}; {remedy}") from cause
 
 
+def _refuse_undecodable(path: str, cause: BaseException | None = None) -> NoReturn:
+    refuse(path, "no frame can be decoded: it is damaged or cut off beyond use", REMEDY, cause)
+
+
 def check_readable(path: str) -> None:
     """Raise VideoError unless `path` is a file with something in it that may be read."""
     try:
@@ -146,26 +161,24 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = av.open(
             os.path.abspath(path),  # so that "take:1.mp4" is not read as a protocol named "take"
             metadata_errors="replace",  # a title in an old encoding must not cost the clip
-            options={"format_whitelist": _FORMATS},
+            container_options={"format_whitelist": _FORMATS},
         )
     except (av.error.FFmpegError, ValueError) as error:
-        refuse(path, "is not a video, or is damaged or cut off beyond use", REMEDY, error)
+        refuse(path, _BROKEN, REMEDY, error)
     with container:
         yield container, _video_stream(container, path)
 
 
 def _video_stream(container: InputContainer, path: str) -> VideoStream:
-    videos = [s for s in container.streams.video if "attached_pic" not in _disposition(s)]
+    videos = [s for s in container.streams.video if not s.disposition.value & _COVER_ART]
+    if not container.streams:
+        refuse(path, _BROKEN, REMEDY)
     if not videos:
         refuse(path, "has no video stream (only sound or data)", REMEDY)
     if getattr(videos[0], "codec_context", None) is None:
         refuse(path, "its video codec is unknown here", REMEDY)
-    videos[0].thread_type = "AUTO"  # type: ignore[assignment]  # PyAV takes names, its stubs do not
+    videos[0].thread_type = "AUTO"
     return videos[0]
-
-
-def _disposition(stream: VideoStream) -> str:
-    return str(getattr(stream, "disposition", "")).lower()
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
@@ -199,10 +212,10 @@ def scan(path: str) -> Timeline:
             elif not packet.is_corrupt:  # the piece of a packet at which a truncated file ends
                 shown.append((packet.pts, place, packet.duration or 0))
         if not shown:
-            refuse(path, "no frame of it can be decoded: damaged or cut off beyond use", REMEDY)
+            _refuse_undecodable(path)
         timed = _keeps_times(container, stream)
         rate = float(stream.guessed_rate or stream.average_rate or 25)
-        declared = max(0, stream.frames - hidden)
+        declared = _declared_frames(stream, hidden)
         declared_seconds = _declared_seconds(container, stream)
         time_base = stream.time_base or Fraction(1, 1000)
 
@@ -230,7 +243,8 @@ def scan(path: str) -> Timeline:
         # mp4 and avi look keyframes up by decoding time, others by presentation time; the earlier
         # of both never lands behind the keyframe, and landing before it costs reading only.
         key_seek=np.array(
-            [min(t for t in (pts, dts, pts or 0) if t is not None) for _, pts, dts in keys], np.int64
+            [min(t for t in (pts, dts, pts or 0) if t is not None) for _, pts, dts in keys],
+            np.int64,
         ),
         exact=exact,
         timed=timed,
@@ -259,12 +273,20 @@ def _keeps_times(container: InputContainer, stream: VideoStream) -> bool:
     return name not in ("h264", "hevc", "m4v", "mpegvideo", "mjpeg")
 
 
+def _declared_frames(stream: VideoStream, hidden: int) -> int:
+    """How many frames the header says are shown; 0 if it does not say."""
+    entries = len(getattr(stream, "index_entries", ()))  # absent from older PyAV
+    if entries > 1:  # an edit list leaves frames out of the index, but not out of the count
+        return max(0, min(stream.frames, entries) - hidden)
+    return 0 if hidden else stream.frames
+
+
 def _declared_seconds(container: InputContainer, stream: VideoStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     # The container's duration is this stream's only if no longer soundtrack can be behind it.
     if container.duration is not None and len(container.streams) == 1:
-        return max(0.0, (container.duration - max(0, container.start_time or 0)) / av.time_base)
+        return max(0.0, container.duration / 1_000_000)
     return 0.0
 
 
@@ -297,8 +319,8 @@ def decode_exact(
 ) -> None:
     """Decode the frames at ascending, distinct positions, seeking where that is less work.
 
-    Frames are the same, bit for bit, as those of a pass from the start. Raises LostFrame if the
-    decoder disagrees with the packets; `take` may have been called for some frames by then.
+    Frames are the same, bit for bit, as those of a pass from the start. Raises LostFrameError if
+    the decoder disagrees with the packets; `take` may have been called for some frames by then.
     """
     with open_video(path) as (container, stream):
         for number, run in enumerate(plan_runs(timeline, positions, alone=alone)):
@@ -307,7 +329,7 @@ def decode_exact(
                     container.seek(int(timeline.key_seek[run.key]), stream=stream)
                 _decode_run(container, stream, timeline, run, take)
             except av.error.FFmpegError as error:
-                raise LostFrame(str(error)) from error
+                raise LostFrameError(str(error)) from error
 
 
 def _decode_run(
@@ -316,20 +338,30 @@ def _decode_run(
     context: Any = stream.codec_context
     # The H.264 bitstream marks frames that no other needs: those need not be decoded to be passed.
     may_skip = context.name == "h264"
+    start = int(timeline.key_pts[run.key])
     wanted = {int(timeline.pts[position]): position for position in run.positions}
     unfed = set(wanted)
-    for packet in _packets_from(container, stream, int(timeline.key_pts[run.key])):
+
+    def hand_over(frames: Sequence[VideoFrame]) -> None:
+        for frame in frames:
+            # Some files call every packet a keyframe; starting at another would give grey smears.
+            if frame.is_corrupt or (frame.pts == start and not frame.key_frame):
+                raise LostFrameError("this is no place to start decoding")
+            if frame.pts in wanted:
+                take(wanted.pop(frame.pts), frame)
+
+    for packet in _packets_from(container, stream, start):
         if may_skip:
             context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        _hand_over(stream.decode(packet), wanted, take)
+        hand_over(stream.decode(packet))
         if packet.pts is not None:
             unfed.discard(packet.pts)
         if not unfed:
             break
     if wanted:  # still inside the decoder: reordered, or with one of its threads
-        _hand_over(stream.decode(None), wanted, take)
+        hand_over(stream.decode(None))
     if wanted:
-        raise LostFrame(f"no frame at {min(wanted)}")
+        raise LostFrameError(f"no frame at {min(wanted)}")
 
 
 def _packets_from(
@@ -341,18 +373,7 @@ def _packets_from(
         if packet.pts == key_pts:
             yield packet
             break
-        if packet.is_keyframe and packet.pts is not None and packet.pts > key_pts:
-            raise LostFrame("the seek landed too late")
     yield from packets
-
-
-def _hand_over(frames: Sequence[VideoFrame], wanted: dict[int, int], take: Take) -> None:
-    """Give the wanted ones of these frames to `take`, and strike them off `wanted`."""
-    for frame in frames:
-        if frame.pts in wanted:
-            if frame.is_corrupt:
-                raise LostFrame("a reference is missing")
-            take(wanted.pop(frame.pts), frame)
 
 
 def decode_counting(path: str, timeline: Timeline, positions: Sequence[int], take: Take) -> Counted:
@@ -382,10 +403,21 @@ def decode_counting(path: str, timeline: Timeline, positions: Sequence[int], tak
         except av.error.FFmpegError:
             bad += 1
     if not times:
-        refuse(path, "no frame of it can be decoded: damaged or cut off beyond use", REMEDY)
+        _refuse_undecodable(path)
     seconds = _counted_seconds(times, timeline)
     frame_time = float(seconds[-1]) / (len(seconds) - 1) if len(seconds) > 1 else 1 / timeline.rate
     return Counted(seconds, float(seconds[-1]) + frame_time, bad)
+
+
+def first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
+    """The first frame that a freshly opened stream gives; VideoError if it gives none."""
+    try:
+        for packet in container.demux(stream):
+            for frame in stream.decode(packet):
+                return frame
+    except av.error.FFmpegError as error:
+        _refuse_undecodable(path, error)
+    _refuse_undecodable(path)
 
 
 def _counted_seconds(times: list[int | None], timeline: Timeline) -> FloatArray:

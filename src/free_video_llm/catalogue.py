@@ -1,4 +1,4 @@
-"""The image LLMs that this is made for: size, memory, hardware, licence. Plain facts, no imports."""
+"""The image LLMs that this is made for: size, memory, licence. Plain facts, no imports."""
 
 from __future__ import annotations
 

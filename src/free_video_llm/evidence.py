@@ -22,6 +22,7 @@ class KeptFrame:
     Attributes:
         frame: index into the sampled frames.
         second: its time in the clip.
+        score: cosine of the question with the whole frame.
         region: left, top, right, bottom of all kept tokens, as shares of the frame (0 to 1).
         cells: float [n,4], the same of every kept token.
         similarity: float [rows,columns], cosine of the question with each cell of the true grid,
@@ -73,6 +74,9 @@ class Evidence:
         def short(values: Any, digits: int = 4) -> Any:
             return np.round(np.asarray(values, dtype=float), digits).tolist()
 
+        def grid(values: np.ndarray | None) -> Any:
+            return None if values is None else short(values)
+
         return {
             "source": self.frames.source,
             "width": self.frames.width,
@@ -96,7 +100,7 @@ class Evidence:
                             "second": round(kept.second, 4),
                             "score": round(kept.score, 4),
                             "region": short(kept.region),
-                            "similarity": None if kept.similarity is None else short(kept.similarity),
+                            "similarity": grid(kept.similarity),
                         }
                         for kept in pathway.kept
                     ],
@@ -107,20 +111,21 @@ class Evidence:
 
 
 def gather_evidence(frames: Frames, tokens: VisualTokens, plan: Plan, *, side: int) -> Evidence:
-    """The evidence of one question's visual tokens."""
+    """The evidence of one question's visual tokens; `side` is the tower's patches along a side."""
     scores = tokens.scores.float().cpu().numpy()
     region = tokens.region.numpy()
-    frame_of = tokens.frame.numpy()
     pathway_of = tokens.pathway.numpy()
     parts = []
     for number, pathway in enumerate(plan.pathways):
-        mine = pathway_of == number
+        mine = region[pathway_of == number]
+        looks = tokens.looks[pathway.name]
+        if pathway.pool.over_time:
+            cells_of = [mine] * len(looks)  # each token was made of every frame
+        else:
+            cells_of = np.array_split(mine, max(1, len(looks)))  # frame by frame, as many of each
         grid = pathway.pool.grid_of(side)
         kept = []
-        for look in tokens.looks[pathway.name]:
-            cells = region[mine & (frame_of == look.frame)]
-            if len(cells) == 0:  # pooled over time: a token belongs to no single frame
-                cells = region[mine]
+        for look, cells in zip(looks, cells_of, strict=False):
             left, top = cells[:, :2].min(0)
             right, bottom = cells[:, 2:].max(0)
             kept.append(
@@ -134,7 +139,7 @@ def gather_evidence(frames: Frames, tokens: VisualTokens, plan: Plan, *, side: i
                 )
             )
         parts.append(
-            PathwayEvidence(pathway.name, int(mine.sum()), pathway.crop is not None, tuple(kept))
+            PathwayEvidence(pathway.name, len(mine), pathway.crop is not None, tuple(kept))
         )
     return Evidence(frames, scores, tuple(parts), len(frames) * side * side)
 

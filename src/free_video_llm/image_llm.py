@@ -6,7 +6,7 @@ Knows nothing of videos, frames or plans.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,11 @@ class Decoding:
             "top_k": self.top_k,
             "repetition_penalty": self.repetition_penalty,
         }
-        return {k: v for k, v in named.items() if v is not None or k in ("temperature", "top_p", "top_k")}
+        return {
+            k: v
+            for k, v in named.items()
+            if v is not None or k in ("temperature", "top_p", "top_k")
+        }
 
 
 @dataclass(frozen=True)
@@ -185,9 +189,7 @@ class ImageLLM:
             ConfigError: a prompt does not fit into the model's positions.
         """
         decoding = decoding or Decoding()
-        embeds = [
-            self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)
-        ]
+        embeds = [self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)]
         longest = max(len(e) for e in embeds)
         if longest + decoding.max_new_tokens > self.max_positions:
             raise ConfigError(
@@ -204,9 +206,11 @@ class ImageLLM:
             torch.manual_seed(decoding.seed)
         clock = _Clock()
         start = time.perf_counter()
-        extra: dict[str, Any] = {"streamer": clock} if len(embeds) == 1 and decoding.num_beams == 1 else {}
+        extra: dict[str, Any] = (
+            {"streamer": clock} if len(embeds) == 1 and decoding.num_beams == 1 else {}
+        )
         if stop:
-            extra |= {"stop_strings": list(stop), "tokenizer": self.tokenizer}
+            extra["stopping_criteria"] = [self._stopper(stop)]
         output = self.model.generate(
             inputs_embeds=inputs,
             attention_mask=mask,
@@ -223,20 +227,48 @@ class ImageLLM:
 
     def _pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id
-        return int(self._end_ids()[0] if pad is None else pad)
+        return int((self._end_ids() or [0])[0] if pad is None else pad)
 
     def _end_ids(self) -> list[int]:
         end = self.model.generation_config.eos_token_id
         if end is None:
             end = self.tokenizer.eos_token_id
+        if end is None:
+            return []
         return list(end) if isinstance(end, list | tuple) else [end]
+
+    def _stopper(self, stop: Sequence[str]) -> Callable[..., torch.Tensor]:
+        """Says of every answer [B,L] whether it holds one of the texts: bool [B]."""
+        recent = max(len(text) for text in stop) + 8  # a token is one byte or more
+
+        def stopped(token_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            texts = [self._decode(row, special=True) for row in token_ids[:, -recent:].tolist()]
+            found = [any(text in answer for text in stop) for answer in texts]
+            return torch.tensor(found, device=token_ids.device)
+
+        return stopped
+
+    def _decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=not special)
+        return text
 
     def _generation(
         self, row: list[int], stop: Sequence[str], prompt: int, prefill: float, decode: float
     ) -> Generation:
-        ends = [i for i, token in enumerate(row) if token in self._end_ids()]
-        ids = row[: ends[0] + 1] if ends else row
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        for word in stop:
+        ids = self._cut(row, stop)
+        text = self._decode(ids)
+        for word in stop:  # where its tokens are no special ones, and so not left out
             text = text.split(word)[0]
         return Generation(text.strip(), tuple(ids), prompt, prefill, decode)
+
+    def _cut(self, row: list[int], stop: Sequence[str]) -> list[int]:
+        """The ids up to the one that ended the answer (a batch is padded after it)."""
+        ends = set(self._end_ids())
+        whole = self._decode(row, special=True)
+        stops = any(text in whole for text in stop)
+        for count, number in enumerate(row, start=1):
+            if number in ends:
+                return row[:count]
+            if stops and any(text in self._decode(row[:count], special=True) for text in stop):
+                return row[:count]
+        return row

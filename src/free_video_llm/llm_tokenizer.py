@@ -7,7 +7,6 @@ needs the original. Other checkpoints get transformers' tokenizer, which has the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import CheckpointError
+from free_video_llm.weights import first_line, read_json
 
-#: Keeps anything read from a checkpoint's small JSON files within reason.
 _SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -33,7 +32,7 @@ class _Added:
 
 @dataclass
 class SentencePieceTokenizer:
-    """Llama's slow ("legacy") tokenizer: added tokens are cut out, the rest goes to sentencepiece."""
+    """Llama's slow ("legacy") tokenizer: added tokens are cut out, sentencepiece takes the rest."""
 
     folder: Path
     add_bos: bool = True
@@ -51,6 +50,10 @@ class SentencePieceTokenizer:
                 f"cannot read {self.folder / 'tokenizer.model'} as a sentencepiece model: "
                 f"{str(error).splitlines()[0]}"
             ) from None
+        listed = {token.content for token in self.added}
+        named = {text for text in self.named.values() if text not in listed}
+        implied = [_Added(text, self._pieces.PieceToId(text), special=True) for text in named]
+        self.added = (*self.added, *(t for t in implied if t.id != self._pieces.unk_id()))
         self._by_text = {token.content: token for token in self.added}
         self._by_id = {token.id: token for token in self.added}
         ordered = sorted(self._by_text, key=len, reverse=True)
@@ -59,22 +62,38 @@ class SentencePieceTokenizer:
     @classmethod
     def from_folder(cls, folder: Path) -> SentencePieceTokenizer:
         """Read `tokenizer.model` and what the JSON files beside it say of added tokens."""
-        config = _read_json(folder / "tokenizer_config.json")
-        special = _read_json(folder / "special_tokens_map.json")
+        config = read_json(folder / "tokenizer_config.json")
+        special = read_json(folder / "special_tokens_map.json")
         named = {}
         for key in _SPECIAL_KEYS:
             value = special.get(key, config.get(key))
             if value:
                 named[key] = value["content"] if isinstance(value, dict) else str(value)
-        added: dict[str, _Added] = {}
-        for number, entry in (config.get("added_tokens_decoder") or {}).items():
-            strips = bool(entry.get("lstrip")), bool(entry.get("rstrip"))
-            token = _Added(entry["content"], int(number), bool(entry.get("special")), *strips)
-            added[token.content] = token
-        for content, number in _read_json(folder / "added_tokens.json").items():
-            added.setdefault(content, _Added(content, int(number), content in named.values()))
+        try:
+            added = [
+                _Added(
+                    str(entry["content"]),
+                    int(number),
+                    bool(entry.get("special")),
+                    bool(entry.get("lstrip")),
+                    bool(entry.get("rstrip")),
+                )
+                for number, entry in (config.get("added_tokens_decoder") or {}).items()
+            ]
+            more = read_json(folder / "added_tokens.json")
+            known = {token.content for token in added}
+            added += [
+                _Added(text, int(number), text in named.values())
+                for text, number in more.items()
+                if text not in known
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise CheckpointError(
+                f"{folder}: the added tokens in tokenizer_config.json or added_tokens.json are "
+                "not a table of numbers and tokens"
+            ) from None
         add_bos = config.get("add_bos_token")
-        return cls(folder, True if add_bos is None else bool(add_bos), tuple(added.values()), named)
+        return cls(folder, True if add_bos is None else bool(add_bos), tuple(added), named)
 
     # --- the part of transformers' interface that is used ----------------------------------
 
@@ -83,11 +102,7 @@ class SentencePieceTokenizer:
 
     def _id_of(self, key: str) -> int | None:
         text = self.named.get(key)
-        if text is None:
-            return None
-        if text in self._by_text:
-            return self._by_text[text].id
-        return int(self._pieces.PieceToId(text))
+        return None if text is None else self.convert_tokens_to_ids(text)
 
     @property
     def bos_token_id(self) -> int | None:
@@ -98,6 +113,16 @@ class SentencePieceTokenizer:
     def eos_token_id(self) -> int | None:
         number = self._id_of("eos_token")
         return self._pieces.eos_id() if number is None else number
+
+    @property
+    def unk_token_id(self) -> int:
+        return int(self._pieces.unk_id())
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        """The id of one token, `unk_token_id` where it is none."""
+        if token in self._by_text:
+            return self._by_text[token].id
+        return int(self._pieces.PieceToId(token))
 
     @property
     def pad_token_id(self) -> int | None:
@@ -160,22 +185,19 @@ def load_tokenizer(folder: Path) -> Any:
     """
     if (folder / "tokenizer.model").is_file():
         return SentencePieceTokenizer.from_folder(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(f"{folder} has no tokenizer: tokenizer.model or tokenizer.json")
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of several libraries
         raise CheckpointError(
-            f"no tokenizer in {folder}: tokenizer.model or tokenizer.json is needed "
-            f"({str(error).splitlines()[0]})"
+            f"cannot read the tokenizer of {folder}: {first_line(error)}"
         ) from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
-    return data if isinstance(data, dict) else {}
+def token_id(tokenizer: Any, text: str) -> int | None:
+    """The id of a text that is one token of its own, None where it is not."""
+    number = tokenizer.convert_tokens_to_ids(text)
+    return None if number is None or number == tokenizer.unk_token_id else int(number)

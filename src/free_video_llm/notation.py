@@ -1,8 +1,8 @@
 """Reads and writes plans as one line: the two notations of the released configs, and ours.
 
-Released:   slow_3frms_spatial_1d_max_pool_roi8-middle_5frms_spatial_1d_max_pool_24x12-fast_50frms_4x4
-SlowFast:   slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4
-Ours:       slow=prompt:3/spatial_1d_max_pool/crop:0.8+fast=all/adaptive_2d_pool:4x4
+Released: slow_3frms_spatial_1d_max_pool_roi8-middle_5frms_spatial_1d_max_pool_24x12-fast_50frms_4x4
+SlowFast: slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4
+Ours:     slow=prompt:3/spatial_1d_max_pool/crop:0.8+fast=all/adaptive_2d_pool:4x4
 A suffix `@released` or `@true` sets the geometry. Knows nothing of tensors or models.
 """
 
@@ -15,17 +15,18 @@ from typing import get_args
 from free_video_llm.errors import PlanError
 from free_video_llm.plan import Crop, Geometry, Pathway, Plan, Pool, PoolKind, Select
 from free_video_llm.presets import PRESETS
-from free_video_llm.suggest import nearest, one_of
+from free_video_llm.suggest import nearest, one_of, shown
 
-_POOLS = "|".join(k for k in get_args(PoolKind) if k not in ("adaptive_2d_pool", "concat"))
 _THREE = re.compile(
-    rf"slow_(?P<k>\d{{1,6}})frms_(?P<pool>{_POOLS})_roi(?P<roi>\d{{1,2}}(?:\.\d{{1,6}})?)"
-    rf"-middle_(?P<m>\d{{1,6}})frms_(?P<pool2>{_POOLS})_(?P<h>\d{{1,4}})x(?P<w>\d{{1,4}})"
+    r"slow_(?P<k>\d{1,6})frms_(?P<pool>\w+?)_roi(?P<roi>\d{1,2}(?:\.\d{1,6})?)"
+    r"-middle_(?P<m>\d{1,6})frms_(?P<pool2>\w+?)_(?P<h>\d{1,4})x(?P<w>\d{1,4})"
     r"-fast_(?P<n>\d{1,6})frms_(?P<a>\d{1,4})x(?P<b>\d{1,4})"
 )
 _SLOWFAST = re.compile(
-    rf"slowfast-slow_(?P<k>\d{{1,6}})frms_(?P<pool>{_POOLS})-fast_(?P<a>\d{{1,4}})x(?P<b>\d{{1,4}})"
+    r"slowfast-slow_(?P<k>\d{1,6})frms_(?P<pool>\w+?)-fast_(?P<a>\d{1,4})x(?P<b>\d{1,4})"
 )
+#: Poolings that are a plan by themselves: of every frame, as SlowFast-LLaVA's settings name them.
+_ALONE = [kind for kind in get_args(PoolKind) if kind != "adaptive_2d_pool"]
 _FORMS = (
     "a preset's name (fvl plans), 'slow_{k}frms_{pool}_roi{10r}-middle_{m}frms_{pool}_{H}x{W}-"
     "fast_{n}frms_{a}x{b}', 'slowfast-slow_{k}frms_{pool}-fast_{a}x{b}', or "
@@ -36,78 +37,61 @@ _FORMS = (
 def parse_plan(text: str, *, geometry: Geometry | None = None) -> Plan:
     """See `Plan.parse`."""
     if not isinstance(text, str) or not text.strip():
-        raise PlanError(f"a plan is {_FORMS}; it was empty")
+        raise PlanError(f"a plan is {_FORMS}, not {shown(text)}")
     text = text.strip()
     body, at, suffix = text.rpartition("@")
     if at:
         one_of("geometry", suffix, get_args(Geometry), PlanError)
         if geometry is not None and geometry != suffix:
-            raise PlanError(f"plan {_short(text)!r} says @{suffix}, the option says {geometry}")
+            raise PlanError(f"plan {shown(text)} says @{suffix}, the option {shown(geometry)}")
         text, geometry = body, suffix  # type: ignore[assignment]
     if text in PRESETS:
         plan = PRESETS[text].plan
     elif match := _THREE.fullmatch(text):
         plan = _three_pathways(match)
     elif match := _SLOWFAST.fullmatch(text):
-        plan = slow_fast(int(match["k"]), match["pool"], (int(match["a"]), int(match["b"])))
+        plan = _slow_fast(match)
     elif "=" in text:
         plan = Plan(pathways=tuple(_parse_pathway(part) for part in text.split("+")))
-    elif text in get_args(PoolKind) and text != "adaptive_2d_pool":
+    elif text in _ALONE:
         plan = Plan(pathways=(Pathway(name="all", pool=Pool(kind=text)),))  # type: ignore[arg-type]
     else:
-        guess = nearest(text, PRESETS)
-        hint = f"; did you mean {guess!r}?" if guess else ""
-        raise PlanError(f"cannot read the plan {_short(text)!r}{hint} A plan is {_FORMS}")
+        guess = nearest(text, [*PRESETS, *_ALONE])
+        hint = f"did you mean {guess!r}? A" if guess else "a"
+        raise PlanError(f"cannot read the plan {shown(text)}; {hint} plan is {_FORMS}")
     return plan if geometry is None else replace(plan, geometry=geometry)
 
 
-def three_pathways(
-    slow: int, middle: int, ratio: float, pool: str, fast: int, grid: tuple[int, int]
-) -> Plan:
-    """The paper's form: prompt-guided slow frames, uniform middle ones, and an overview."""
-    crop = Crop(ratio=ratio) if ratio < 1 else None
-    kind = Pool(kind=pool)  # type: ignore[arg-type]
-    pathways = []
-    if slow:
-        select = Select(kind="prompt", count=slow)
-        pathways.append(Pathway(name="slow", select=select, pool=kind, crop=crop))
-    if middle:
-        select = Select(kind="uniform", count=middle)
-        pathways.append(Pathway(name="middle", select=select, pool=kind, crop=crop))
-    if fast:
-        overview = Pool(kind="adaptive_2d_pool", grid=grid)
-        select = Select(kind="prompt", count=fast)
-        pathways.append(Pathway(name="fast", select=select, pool=overview))
-    return Plan(pathways=tuple(pathways))
-
-
-def slow_fast(slow: int, pool: str, grid: tuple[int, int]) -> Plan:
+def _slow_fast(match: re.Match[str]) -> Plan:
     """SlowFast-LLaVA's form (arXiv 2407.15841): uniform slow frames and an overview of all."""
-    return Plan(
-        pathways=(
-            Pathway(
-                name="slow",
-                select=Select(kind="uniform", count=slow),
-                pool=Pool(kind=pool),  # type: ignore[arg-type]
-            ),
-            Pathway(name="fast", pool=Pool(kind="adaptive_2d_pool", grid=grid)),
-        )
-    )
+    select = Select(kind="uniform", count=int(match["k"]))
+    pool = Pool(kind=match["pool"])  # type: ignore[arg-type]
+    slow = Pathway(name="slow", select=select, pool=pool)
+    return Plan(pathways=(slow, Pathway(name="fast", pool=_overview(match))))
+
+
+def _overview(match: re.Match[str]) -> Pool:
+    return Pool(kind="adaptive_2d_pool", grid=(int(match["a"]), int(match["b"])))
 
 
 def _three_pathways(match: re.Match[str]) -> Plan:
-    if match["pool"] != match["pool2"]:
-        raise PlanError(
-            f"slow and middle must pool alike, not {match['pool']} and {match['pool2']}; "
-            "write them in the form name=selector:count/pooling/crop:ratio+…"
-        )
+    """The paper's form: prompt-guided slow frames, uniform middle ones, and an overview."""
     ratio = float(match["roi"]) / 10
     if not 0 < ratio <= 1:
         raise PlanError(f"roi{match['roi']} means a share of {ratio:g}; roi1 to roi10 are allowed")
-    grid = int(match["a"]), int(match["b"])
-    return three_pathways(
-        int(match["k"]), int(match["m"]), ratio, match["pool"], int(match["n"]), grid
-    )
+    crop = Crop(ratio=ratio) if ratio < 1 else None
+    slow, middle, fast = int(match["k"]), int(match["m"]), int(match["n"])
+    pathways = []
+    if slow:
+        select, pool = Select(kind="prompt", count=slow), Pool(kind=match["pool"])  # type: ignore[arg-type]
+        pathways.append(Pathway(name="slow", select=select, pool=pool, crop=crop))
+    if middle:
+        select, pool = Select(kind="uniform", count=middle), Pool(kind=match["pool2"])  # type: ignore[arg-type]
+        pathways.append(Pathway(name="middle", select=select, pool=pool, crop=crop))
+    if fast:
+        select = Select(kind="prompt", count=fast)
+        pathways.append(Pathway(name="fast", select=select, pool=_overview(match)))
+    return Plan(pathways=tuple(pathways))
 
 
 def _parse_pathway(text: str) -> Pathway:
@@ -115,7 +99,7 @@ def _parse_pathway(text: str) -> Pathway:
     parts = rest.split("/")
     if len(parts) not in (2, 3):
         raise PlanError(
-            f"cannot read the pathway {_short(text)!r}: write name=selector:count/pooling or "
+            f"cannot read the pathway {shown(text)}: write name=selector:count/pooling or "
             "name=selector:count/pooling/crop:ratio, as in slow=prompt:3/concat/crop:0.8"
         )
     kind, colon, count = parts[0].partition(":")
@@ -125,7 +109,7 @@ def _parse_pathway(text: str) -> Pathway:
     if colon:
         rows, x, columns = size.partition("x")
         if not x:
-            raise PlanError(f"a grid is written ROWSxCOLUMNS, as in 4x4, not {_short(size)!r}")
+            raise PlanError(f"a grid is written ROWSxCOLUMNS, as in 4x4, not {shown(size)}")
         grid = _whole(rows, "grid"), _whole(columns, "grid")
     pool = Pool(kind=kind, grid=grid)  # type: ignore[arg-type]
     crop = None
@@ -134,23 +118,19 @@ def _parse_pathway(text: str) -> Pathway:
         crop_kind = {"crop": "prompt", "center-crop": "center", "cells": "cells"}
         one_of("crop", word, crop_kind, PlanError)
         try:
-            crop = Crop(ratio=float(ratio), kind=crop_kind[word])  # type: ignore[arg-type]
-        except ValueError as error:
-            raise error if isinstance(error, PlanError) else PlanError(
-                f"a crop's ratio is a number between 0 and 1, not {_short(ratio)!r}"
+            share = float(ratio)
+        except ValueError:
+            raise PlanError(
+                f"a crop's ratio is a number between 0 and 1, not {shown(ratio)}"
             ) from None
+        crop = Crop(ratio=share, kind=crop_kind[word])  # type: ignore[arg-type]
     return Pathway(name=name, select=select, pool=pool, crop=crop)
 
 
 def _whole(text: str, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,7}", text):
-        raise PlanError(f"a {what} is a whole number, not {_short(text)!r}")
+        raise PlanError(f"a {what} is a whole number, not {shown(text)}")
     return int(text)
-
-
-def _short(text: str, most: int = 80) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def print_plan(plan: Plan) -> str:
@@ -182,7 +162,7 @@ def _released_notation(plan: Plan) -> str | None:
     if slow is not None and middle is not None:
         ratio = slow.crop.ratio if slow.crop else 1.0
         grid = fast.pool.grid or (4, 4) if fast else (4, 4)
-        rows, columns = slow.pool.grid_of(24)
+        rows, columns = middle.pool.grid_of(24)
         line = (
             f"slow_{slow.select.count}frms_{slow.pool.kind}_roi{ratio * 10:.12g}"
             f"-middle_{middle.select.count}frms_{middle.pool.kind}_{rows}x{columns}"

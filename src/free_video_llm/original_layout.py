@@ -1,19 +1,21 @@
 """The original LLaVA checkpoint layout: its tensor names, its config, and their transformers forms.
 
-Pure translation, both ways; reads no weights and runs no model. v1.5 and v1.6 on Vicuna, Mistral
-and Yi (34B).
+Pure translation; reads no weights and runs no model. v1.5 and v1.6 on Vicuna, Mistral and Yi (34B).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import LlavaConfig, LlavaNextConfig
+
+    from free_video_llm.weights import Tensors
 
 #: Original prefix to transformers prefix, the first that matches.
 _PREFIXES = (
@@ -37,18 +39,31 @@ CLIP_BY_GEOMETRY = {
     (224, 32, 768): "openai/clip-vit-base-patch32",
 }
 
+#: What a language model's config.json must say; the rest has defaults.
+_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+)  # fmt: skip
+_OPTIONAL = (
+    "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "head_dim",
+    "bos_token_id", "eos_token_id", "pad_token_id",
+)  # fmt: skip
+
 
 def is_buffer(name: str) -> bool:
     """Whether a tensor of this name is a buffer that is computed, not loaded."""
     return _BUFFERS.fullmatch(name) is not None
 
 
-def to_transformers(name: str) -> str:
-    """The transformers name of an original tensor name. Raises CheckpointError where unknown."""
+def to_transformers(name: str, file: Path | None = None) -> str:
+    """The transformers name of an original tensor name.
+
+    Raises CheckpointError, naming the tensor and the file, where it is unknown.
+    """
     for old, new in _PREFIXES:
         if name.startswith(old):
             return new + name[len(old) :]
-    raise CheckpointError(f"unknown tensor {name!r}: not of an original LLaVA checkpoint")
+    where = f"{file}: " if file else ""
+    raise CheckpointError(f"{where}the tensor {name!r} is not of an original LLaVA checkpoint")
 
 
 def to_original(name: str) -> str:
@@ -64,16 +79,26 @@ def is_original(config: Mapping[str, Any]) -> bool:
     return "mm_vision_tower" in config or "mm_projector_type" in config
 
 
+def tower_geometry(tensors: Tensors) -> tuple[int, int, int] | None:
+    """Image size, patch size and width of the tower among the tensors; None if it is not there.
+
+    `tensors` by transformers name.
+    """
+    patches = tensors.get("model.vision_tower.embeddings.patch_embedding.weight")
+    positions = tensors.get("model.vision_tower.embeddings.position_embedding.weight")
+    if not any(name.startswith("model.vision_tower.") for name in tensors):
+        return None
+    if patches is None or positions is None or patches.tensor.ndim != 4:
+        return (0, 0, 0)  # incomplete; the check of all tensors says what is missing
+    width, patch = patches.tensor.shape[0], patches.tensor.shape[-1]
+    side = round((positions.tensor.shape[0] - 1) ** 0.5)
+    return side * patch, patch, width
+
+
 def transformers_config(
-    config: Mapping[str, Any],
-    vision_config: Mapping[str, Any],
-    *,
-    has_newline: bool,
-    rope_scaling_factor: float = 1.0,
+    config: Mapping[str, Any], vision_config: Mapping[str, Any], *, has_newline: bool
 ) -> LlavaConfig | LlavaNextConfig:
     """The transformers config of an original one and of its tower's.
-
-    `rope_scaling_factor` above 1 sets dynamic NTK scaling (METHOD §1.9).
 
     Raises:
         CheckpointError: a projector or a feature choice that this method does not know.
@@ -83,23 +108,22 @@ def transformers_config(
     projector = config.get("mm_projector_type", "linear")
     if projector != "mlp2x_gelu":
         raise CheckpointError(
-            f"unknown projector mm_projector_type={projector!r} in config.json; "
+            f"unknown projector mm_projector_type={projector!r}; "
             "allowed: 'mlp2x_gelu' (LLaVA v1.5 and v1.6)"
         )
     feature = config.get("mm_vision_select_feature", "patch")
     if feature != "patch":
-        raise CheckpointError(
-            f"mm_vision_select_feature={feature!r} in config.json; this method needs 'patch'"
-        )
+        raise CheckpointError(f"mm_vision_select_feature={feature!r}; this method needs 'patch'")
     vision = {k: v for k, v in vision_config.items() if k not in ("model_type", "architectures")}
+    text = _text_config(config)
     common: dict[str, Any] = {
         "vision_config": CLIPVisionConfig(**vision),
-        "text_config": _text_config(config, rope_scaling_factor),
+        "text_config": text,
         "vision_feature_layer": config.get("mm_vision_select_layer", -2),
         "vision_feature_select_strategy": "default",
         "projector_hidden_act": "gelu",
-        "image_token_index": config["vocab_size"],
-        "tie_word_embeddings": config.get("tie_word_embeddings", False),
+        "image_token_index": text.vocab_size,  # never in a prompt: we place the image ourselves
+        "tie_word_embeddings": bool(config.get("tie_word_embeddings", False)),
     }
     if has_newline:
         pinpoints = config.get("image_grid_pinpoints")
@@ -107,55 +131,24 @@ def transformers_config(
     return LlavaConfig(**common)
 
 
-def _text_config(config: Mapping[str, Any], rope_scaling_factor: float) -> Any:
+def _text_config(config: Mapping[str, Any]) -> Any:
     from transformers import LlamaConfig, MistralConfig
 
-    mistral = "mistral" in str(config.get("model_type", "")) or "mistral" in "".join(
-        config.get("architectures") or []
-    ).lower()
-    keys = [
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-        "num_attention_heads", "num_key_value_heads", "hidden_act", "max_position_embeddings",
-        "rms_norm_eps", "bos_token_id", "eos_token_id", "attention_bias", "mlp_bias", "head_dim",
-        "initializer_range",
-    ]  # fmt: skip
-    if mistral:
-        keys = [k for k in keys if k not in ("attention_bias", "mlp_bias")] + ["sliding_window"]
-    values = {k: config[k] for k in keys if k in config}
-    missing = [k for k in ("vocab_size", "hidden_size", "num_hidden_layers") if k not in values]
+    said = [str(config.get("model_type", "")), *map(str, config.get("architectures") or [])]
+    mistral = any("mistral" in name.lower() for name in said)
+    missing = [key for key in _SIZES if config.get(key) is None]
     if missing:
-        raise CheckpointError(f"config.json lacks {', '.join(missing)}")
-    rope = config.get("rope_scaling") or {}
-    parameters = {
-        "rope_type": rope.get("type", rope.get("rope_type", "default")),
-        "rope_theta": float(config.get("rope_theta", 10_000.0)),
-    }
-    if "factor" in rope:
-        parameters["factor"] = float(rope["factor"])
-    if rope_scaling_factor != 1:
-        parameters |= {"rope_type": "dynamic", "factor": float(rope_scaling_factor)}
-    values["rope_parameters"] = parameters
-    values["tie_word_embeddings"] = config.get("tie_word_embeddings", False)
+        raise CheckpointError(f"it lacks {', '.join(missing)}")
+    own = ("sliding_window",) if mistral else ("attention_bias", "mlp_bias")
+    values = {key: config[key] for key in (*_SIZES, *_OPTIONAL, *own) if key in config}
+    values["rope_parameters"] = _rope(config)
+    values["tie_word_embeddings"] = bool(config.get("tie_word_embeddings", False))
     return MistralConfig(**values) if mistral else LlamaConfig(**values)
 
 
-def original_config(config: Any, *, vision_tower: str, finetuned: bool) -> dict[str, Any]:
-    """The original config.json that says the same as a transformers one (used in tests and docs)."""
-    text = config.text_config
-    rope = getattr(text, "rope_parameters", None) or {}
-    kind = "mistral" if text.model_type == "mistral" else "llama"
-    data = {
-        "architectures": [f"Llava{kind.capitalize()}ForCausalLM"],
-        "model_type": f"llava_{kind}",
-        "mm_projector_type": "mlp2x_gelu",
-        "mm_vision_select_feature": "patch",
-        "mm_vision_select_layer": config.vision_feature_layer,
-        "mm_vision_tower": vision_tower,
-        "unfreeze_mm_vision_tower": finetuned,
-        "rope_theta": rope.get("rope_theta", 10_000.0),
-    }
-    for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-                "num_attention_heads", "num_key_value_heads", "hidden_act", "rms_norm_eps",
-                "max_position_embeddings", "bos_token_id", "eos_token_id"):  # fmt: skip
-        data[key] = getattr(text, key)
-    return data
+def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Today's form of `rope_theta` and `rope_scaling`."""
+    scaling = dict(config.get("rope_scaling") or {})
+    kind = scaling.pop("type", None) or scaling.pop("rope_type", None) or "default"
+    theta = float(config.get("rope_theta") or 10_000.0)
+    return {**scaling, "rope_type": kind, "rope_theta": theta}

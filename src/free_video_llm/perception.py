@@ -1,4 +1,4 @@
-"""From a video's features and a question to the visual tokens of a plan: select, crop, pool, project.
+"""From a video's features and a question to a plan's visual tokens: select, crop, pool, project.
 
 Knows nothing of decoding, towers or language models. Work is saved exactly: crops are taken before
 projection, and averages between the projector's two linear layers, with which they commute.
@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.plan import Pathway, Plan
+from free_video_llm.plan import WINDOWS, Pathway, Plan
 from free_video_llm.pooling import is_average, pool_grid, reduce_windows, window_table
-from free_video_llm.region import Box, kept_cells, reading_grid
+from free_video_llm.region import Box, kept_cells
 from free_video_llm.selection import select_frames
 
 #: Patches projected at once: bounds memory, for a 7B model's width to about a quarter gigabyte.
@@ -157,10 +157,10 @@ def perceive(
     embeds, frame_of, region, looks = [], [], [], {}
     for pathway in plan.pathways:
         chosen = frames[pathway.name]
-        if pathway.pool.kind in ("adaptive_2d_pool", "spatial_temporal_pool", "temporal_global_pool"):
-            part = _overview(features, chosen, pathway, projector, memo)
-        else:
+        if pathway.pool.kind in WINDOWS:
             part = _detail(features, chosen, pathway, prompt, plan, projector)
+        else:
+            part = _overview(features, chosen, pathway, projector, memo)
         embeds.append(part[0])
         frame_of.append(part[1])
         region.append(part[2])
@@ -190,34 +190,32 @@ def _detail(
 ) -> _Part:
     """Frames pooled by small windows, cropped before they are projected."""
     side, pool, crop = features.side, pathway.pool, pathway.crop
-    rows, columns = pool.grid_of(side)
+    rows, columns = plan.read_grid(pathway, side)
     table = window_table(side, pool)
     cells = torch.arange(rows * columns).expand(len(frames), -1)
     looks = tuple(Look(frame, rows, columns) for frame in frames)
     if crop is not None and frames:
-        read_rows, read_columns = reading_grid(rows, columns, side, plan.geometry)
         similarity = region_similarity(features, frames, pathway, prompt, plan)
-        similarity = similarity.reshape(len(frames), read_rows, read_columns)
+        similarity = similarity.reshape(len(frames), rows, columns)
         cells, boxes = kept_cells(similarity, crop)
         looks = tuple(
-            Look(frame, read_rows, read_columns, box, heat)
+            Look(frame, rows, columns, box, heat)
             for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)
         )
     patches = features.patches.flatten(1, 2)
     kept = []
     step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
-    for start in range(0, len(frames), step):
-        which = torch.tensor(frames[start : start + step])
+    for start in range(0, len(frames) or 1, step):  # once even for no frame: [0,k,D]
+        which = torch.tensor(frames[start : start + step], dtype=torch.long)
         windows = table[cells[start : start + step]]  # [n,k,window]
         hidden = projector.hidden(patches[which[:, None, None], windows])
         if is_average(pool):
             kept.append(projector.out(reduce_windows(hidden, pool)))
         else:
             kept.append(reduce_windows(projector.out(hidden), pool))
-    embeds = torch.cat(kept) if kept else projector.out(projector.hidden(patches[:0, :0]))
     bounds = _cell_bounds(side, table)[cells]
     frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
-    return embeds.flatten(0, 1), frame_of, bounds.flatten(0, 1), looks
+    return torch.cat(kept).flatten(0, 1), frame_of, bounds.flatten(0, 1), looks
 
 
 def region_similarity(

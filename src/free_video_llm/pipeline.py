@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from free_video_llm.checkpoints import Loaded, LoadOptions, load
-from free_video_llm.errors import ConfigError, PlanError
+from free_video_llm.errors import ConfigError
 from free_video_llm.evidence import Evidence, gather_evidence
 from free_video_llm.image_llm import Decoding, Generation
 from free_video_llm.perception import VideoFeatures, VisualTokens, perceive
@@ -137,8 +136,10 @@ class Video:
         prompt = self.llm.towers.encode_prompt(question)
         notes = list(self.frames.warnings)
         if prompt.truncated:
-            notes.append("the question is longer than the text encoder takes: its end was not "
-                         "used to choose frames and regions (the language model reads all of it)")  # fmt: skip
+            notes.append(
+                "the question is longer than the text encoder takes: its end was not "
+                "used to choose frames and regions (the language model reads all of it)"
+            )
         projector = self.llm.image_llm.projector
         tokens = perceive(self.features, prompt.vector, plan, projector, memo=self._memo)
         return tokens, tuple(notes)
@@ -243,7 +244,8 @@ class VideoLLM:
         if len(choices) != len(questions):
             raise ConfigError(f"{len(questions)} questions but {len(choices)} lists of options")
         mode = conv_mode or self.conv_mode
-        looks, prompts, stops = [], [], set()
+        looks, prompts = [], []
+        stops: set[str] = set()
         for (video, question), choice in zip(questions, choices, strict=True):
             if not question.strip():
                 raise ConfigError("the question is empty")
@@ -256,7 +258,10 @@ class VideoLLM:
         if not questions:
             return []
         generations = self.image_llm.generate(
-            prompts, [tokens.embeds for tokens, _, _ in looks], decoding=settings, stop=sorted(stops)
+            prompts,
+            [tokens.embeds for tokens, _, _ in looks],
+            decoding=settings,
+            stop=sorted(stops),
         )
         rows = zip(questions, choices, prompts, looks, generations, strict=True)
         return [self._answer(plan, *row) for row in rows]

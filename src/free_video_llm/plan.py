@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from free_video_llm.errors import PlanError
-from free_video_llm.suggest import one_of
+from free_video_llm.suggest import one_of, shown
 
 Geometry = Literal["true", "released"]
 Selector = Literal["all", "uniform", "prompt", "prompt-diverse"]
@@ -61,7 +61,8 @@ class Select:
                 raise PlanError("selector 'all' takes no count: leave it out or choose another one")
         elif not _is_whole(self.count) or not 1 <= self.count <= 100_000:  # type: ignore[operator]
             raise PlanError(
-                f"selector {self.kind!r} needs a count of frames of at least 1, not {self.count!r}"
+                f"selector {self.kind!r} needs a count of frames from 1 to 100000, "
+                f"not {shown(self.count)}"
             )
 
     def count_frames(self, available: int) -> int:
@@ -71,7 +72,10 @@ class Select:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """How a frame's side × side tokens become fewer. `grid` (rows, columns) is for adaptive_2d_pool."""
+    """How a frame's side × side tokens become fewer.
+
+    `grid` (rows, columns) is for adaptive_2d_pool, and only for it.
+    """
 
     kind: PoolKind = "concat"
     grid: tuple[int, int] | None = None
@@ -83,9 +87,11 @@ class Pool:
                 "pooling 'adaptive_2d_pool' needs a grid (rows, columns), and only it takes one"
             )
         if self.grid is not None:
-            grid = tuple(self.grid)
+            grid = tuple(self.grid) if isinstance(self.grid, list | tuple) else ()
             if len(grid) != 2 or not all(_is_whole(n) and 1 <= n <= 4096 for n in grid):
-                raise PlanError(f"a grid is two whole numbers from 1 to 4096, not {self.grid!r}")
+                raise PlanError(
+                    f"a grid is two whole numbers from 1 to 4096, not {shown(self.grid)}"
+                )
             object.__setattr__(self, "grid", grid)
 
     @property
@@ -94,7 +100,7 @@ class Pool:
         return self.kind in ("spatial_temporal_pool", "temporal_global_pool")
 
     def grid_of(self, side: int) -> tuple[int, int]:
-        """Rows and columns that are left of a side × side grid (a last odd row or column is kept)."""
+        """Rows and columns left of a side × side grid; a last odd row or column is kept."""
         if self.grid is not None:
             return self.grid
         if self.kind == "spatial_temporal_pool":
@@ -120,9 +126,12 @@ class Crop:
     def __post_init__(self) -> None:
         one_of("crop", self.kind, get_args(CropKind), PlanError)
         if isinstance(self.ratio, bool) or not isinstance(self.ratio, int | float):
-            raise PlanError(f"a crop's ratio is a number between 0 and 1, not {self.ratio!r}")
+            raise PlanError(f"a crop's ratio is a number between 0 and 1, not {shown(self.ratio)}")
         if not 0 < self.ratio < 1:
-            raise PlanError(f"a crop's ratio is between 0 and 1, not {self.ratio} (1 is: no crop)")
+            raise PlanError(
+                f"a crop's ratio is between 0 and 1, not {shown(self.ratio)} (1 is: no crop)"
+            )
+        object.__setattr__(self, "ratio", float(self.ratio))
 
     def box_size(self, rows: int, columns: int) -> tuple[int, int]:
         """Rows and columns of the box in a grid (METHOD §1.7); at least one cell."""
@@ -140,31 +149,26 @@ class Pathway:
     crop: Crop | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
+        named = isinstance(self.name, str) and self.name
+        if not named or not all(c.isalnum() or c in "-_" for c in self.name):
             raise PlanError(
-                f"a pathway's name is letters, digits, - and _ (slow, middle, fast, …), not {self.name!r}"
+                "a pathway's name is letters, digits, - and _ (slow, middle, fast, …), "
+                f"not {shown(self.name)}"
             )
         if self.crop is not None and (self.pool.over_time or self.pool.grid is not None):
             raise PlanError(
-                f"pathway {self.name!r}: {self.pool.kind} cannot be cropped; pool with a "
+                f"pathway {shown(self.name)}: {self.pool.kind} cannot be cropped; pool with a "
                 "spatial_1d, vertical_1d, spatial_2d pooling or concat, or leave the crop out"
             )
-
-    def tokens_per_frame(self, side: int) -> int:
-        """Tokens of one kept frame whose tower gives side × side patches."""
-        rows, columns = self.pool.grid_of(side)
-        if self.crop is not None:
-            rows, columns = self.crop.box_size(rows, columns)
-        return rows * columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that is decided before the language model: pathways, in the order of their tokens.
 
-    `geometry` "true" (default) crops on the true grid, keeps no frame twice in cropped pathways,
-    keeps frames in time order and reaches both ends of the clip; "released" computes exactly what
-    the paper's released code does (METHOD §4).
+    `geometry` "true" (default) crops on the true grid, looks at no frame twice in detail (see
+    `dedupes`), keeps frames in time order and reaches both ends of the clip; "released" computes
+    exactly what the paper's released code does (METHOD §4).
     """
 
     pathways: tuple[Pathway, ...]
@@ -176,9 +180,13 @@ class Plan:
         object.__setattr__(self, "pathways", tuple(self.pathways))
         if not self.pathways:
             raise PlanError("a plan needs at least one pathway")
-        names = [pathway.name for pathway in self.pathways]
-        if len(set(names)) < len(names):
-            raise PlanError(f"pathways need different names, not {', '.join(names)}")
+        if not isinstance(self.name, str):
+            raise PlanError(f"a plan's name is a text, not {shown(self.name)}")
+        seen: set[str] = set()
+        for pathway in self.pathways:
+            if pathway.name in seen:
+                raise PlanError(f"two pathways are named {shown(pathway.name)}: rename one")
+            seen.add(pathway.name)
 
     # --- reading and writing ----------------------------------------------------------------
 
@@ -222,28 +230,25 @@ class Plan:
     def from_dict(data: Mapping[str, Any]) -> Plan:
         """The inverse of `to_dict`. Raises PlanError naming an unknown or wrong entry."""
         values = _checked(Plan, data, "plan")
-        pathways = values.get("pathways")
-        if not isinstance(pathways, list | tuple):
-            raise PlanError("a plan's 'pathways' is a list of pathways")
-        values["pathways"] = tuple(_pathway(item) for item in pathways)
-        return _build(Plan, values)
+        if not isinstance(values["pathways"], list | tuple):
+            raise PlanError(
+                f"a plan's 'pathways' is a list of pathways, not {shown(values['pathways'])}"
+            )
+        values["pathways"] = tuple(_pathway(item) for item in values["pathways"])
+        return Plan(**values)
 
     # --- counting -----------------------------------------------------------------------------
 
     def frames_per_pathway(self, frames: int) -> dict[str, int]:
-        """How many frames each pathway keeps of `frames` sampled ones.
-
-        Raises PlanError where the released code would fail (more prompt-guided frames asked for
-        than there are).
-        """
+        """How many frames each pathway keeps of `frames` sampled ones."""
         if frames < 1:
             raise PlanError(f"a video has at least one frame, not {frames}")
         kept: dict[str, int] = {}
         taken = 0
         for pathway in self.pathways:
             select = pathway.select
-            if self.geometry == "released":
-                kept[pathway.name] = self._released_count(pathway, frames)
+            if self.geometry == "released" and select.kind == "uniform":
+                kept[pathway.name] = select.count or 0  # repeats frames of a shorter clip
             elif self.dedupes(pathway):
                 kept[pathway.name] = select.count_frames(frames - taken)
                 taken += kept[pathway.name]
@@ -251,37 +256,63 @@ class Plan:
                 kept[pathway.name] = select.count_frames(frames)
         return kept
 
-    def _released_count(self, pathway: Pathway, frames: int) -> int:
-        select = pathway.select
-        if select.kind == "uniform":
-            return select.count or 0  # repeats frames of a shorter clip
-        if select.kind == "prompt" and pathway.name == "slow" and (select.count or 0) > frames:
-            raise PlanError(
-                f"the released code fails here: {select.count} prompt-guided frames of a clip of "
-                f"{frames}; sample more frames, ask for fewer, or use geometry='true'"
-            )
-        return select.count_frames(frames)
-
     def dedupes(self, pathway: Pathway) -> bool:
-        """Whether a pathway avoids the frames of those before it: two detailed looks at one frame
-        tell nothing new, while an overview of all frames stays whole."""
-        detailed = [p for p in self.pathways if p.select.kind != "all" and p.pool.grid is None]
+        """Whether a pathway avoids the frames of those that choose before it.
+
+        Two detailed looks at one frame tell nothing new, while an overview (all frames, a coarse
+        grid, or a pool over time) stays whole.
+        """
+        detailed = [p for p in self.pathways if p.select.kind != "all" and p.pool.kind in WINDOWS]
         return self.geometry == "true" and len(detailed) > 1 and pathway in detailed
+
+    def read_grid(self, pathway: Pathway, side: int) -> tuple[int, int]:
+        """The rows and columns as which a frame's pooled tokens are read, and cropped.
+
+        The true geometry reads the pooled grid as it is. The released code reads every grid that
+        it crops as side/2 rows × side columns, whatever it is (METHOD §4.1).
+
+        Raises PlanError where the released code does not take such a grid.
+        """
+        if side < 1:
+            raise PlanError(f"a frame has at least one patch along a side, not {side}")
+        kind = pathway.pool.kind
+        rows, columns = pathway.pool.grid_of(side)
+        if self.geometry == "true":
+            return rows, columns
+        if side % 2 and WINDOWS.get(kind, (1, 1)) != (1, 1):
+            raise PlanError(
+                f"the released code pools only even grids with {kind}, not {side}×{side}; "
+                "use geometry='true'"
+            )
+        if pathway.crop is None:
+            return rows, columns
+        if rows * columns != side // 2 * side:
+            raise PlanError(
+                f"the released code cannot crop what {kind} leaves of {side}×{side}; "
+                "pool with a spatial_1d or vertical_1d pooling, or use geometry='true'"
+            )
+        return side // 2, side
+
+    def tokens_per_frame(self, pathway: Pathway, side: int) -> int:
+        """Tokens that a pathway makes of one frame of side × side patches."""
+        rows, columns = self.read_grid(pathway, side)
+        if pathway.crop is not None:
+            rows, columns = pathway.crop.box_size(rows, columns)
+        return rows * columns
 
     def count_by_pathway(self, *, frames: int, side: int) -> dict[str, int]:
         """Tokens of each pathway for `frames` sampled frames of side × side patches."""
-        counts = {}
-        for pathway in self.pathways:
-            kept = self.frames_per_pathway(frames)[pathway.name]
-            if pathway.pool.kind == "spatial_temporal_pool":
-                kept = TIMES_ROWS_COLUMNS[0]
-            elif pathway.pool.kind == "temporal_global_pool":
-                kept = min(kept, 1)
-            counts[pathway.name] = kept * pathway.tokens_per_frame(side)
-        return counts
+        kept = self.frames_per_pathway(frames)
+        times = {"spatial_temporal_pool": TIMES_ROWS_COLUMNS[0], "temporal_global_pool": 1}
+        return {
+            p.name: times.get(p.pool.kind, kept[p.name]) * self.tokens_per_frame(p, side)
+            for p in self.pathways
+        }
 
     def count_tokens(self, *, frames: int = 50, side: int = 24) -> int:
         """Visual tokens that the language model gets (METHOD §2), exactly.
+
+        Raises PlanError where the plan cannot be applied to such frames.
 
         Examples:
             >>> Plan.preset("paper").count_tokens(frames=50, side=24)
@@ -296,29 +327,21 @@ def _is_whole(value: object) -> bool:
 
 def _checked(kind: type, data: Any, what: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        raise PlanError(f"a {what} is a mapping of names to values, not {type(data).__name__}")
-    allowed = [f.name for f in fields(kind)]
+        raise PlanError(f"a {what} is a mapping of names to values, not {shown(data)}")
+    entries = fields(kind)
     for key in data:
-        one_of(f"entry of a {what}", key, allowed, PlanError)
+        one_of(f"entry of a {what}", key, [entry.name for entry in entries], PlanError)
+    for entry in entries:
+        if entry.default is MISSING and entry.name not in data:
+            raise PlanError(f"a {what} needs an entry {entry.name!r}")
     return dict(data)
-
-
-def _build(kind: Any, values: dict[str, Any]) -> Any:
-    try:
-        return kind(**values)
-    except PlanError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise PlanError(f"wrong {kind.__name__.lower()}: {error}") from None
 
 
 def _pathway(data: Any) -> Pathway:
     values = _checked(Pathway, data, "pathway")
     for key, kind in (("select", Select), ("pool", Pool), ("crop", Crop)):
         if values.get(key) is not None:
-            values[key] = _build(kind, _checked(kind, values[key], key))
+            values[key] = kind(**_checked(kind, values[key], key))
         else:
             values.pop(key, None)
-    if not isinstance(values.get("name"), str):
-        raise PlanError("a pathway needs a 'name'")
-    return _build(Pathway, values)  # type: ignore[no-any-return]
+    return Pathway(**values)

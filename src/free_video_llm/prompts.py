@@ -1,4 +1,4 @@
-"""Prompt templates by `conv_mode` (METHOD §1, Prompts): a question becomes the text around `<image>`.
+"""Prompt templates by `conv_mode` (METHOD §1): a question becomes the text around `<image>`.
 
 Knows nothing of tokenizers or models.
 """
@@ -12,6 +12,8 @@ from free_video_llm.errors import ConfigError
 from free_video_llm.suggest import one_of
 
 IMAGE = "<image>"
+#: What ends a turn in ChatML; a tokenizer that has it as one token is of a ChatML model.
+END_OF_TURN = "<|im_end|>"
 
 _SEQUENCE = "The input consists of a sequence of key frames from a video."
 _CONCISELY = (
@@ -27,7 +29,8 @@ _EXPERT = (
 class Template:
     """A prompt with `{question}` and, for multiple choice, `{options}`.
 
-    `stop` are texts at which an answer ends, besides the tokenizer's end of sequence.
+    `stop` are texts that end the model's turn, besides its end of sequence. Vicuna and Mistral end
+    theirs with the end of sequence itself, and nothing else stops them in the released code.
     """
 
     text: str
@@ -68,34 +71,27 @@ def _chatml(system: str, user: str, answer: str) -> str:
     )
 
 
-_CHATML_STOP = ("<|im_end|>",)
+_CHATML_STOP = (END_OF_TURN,)
 _CHOICE = _SEQUENCE + "\nQuestion: {question}\nOptions:\n{options}Only give the best option."
 _ASK = _SEQUENCE + " " + _CONCISELY + " Question: {question}"
 
 TEMPLATES: dict[str, Template] = {
-    "image_seq_v3": Template(
-        f"USER: {IMAGE}\n{_ASK} \nASSISTANT:\nAnswer: In the video,", stop=("USER:",)
-    ),
+    "image_seq_v3": Template(f"USER: {IMAGE}\n{_ASK} \nASSISTANT:\nAnswer: In the video,"),
     "image_seq_34b_v3": Template(
         _chatml("Answer the question.", _ASK, "Answer: In the video,"), stop=_CHATML_STOP
     ),
-    "image_seq_mistral_v3": Template(
-        f"[INST] {IMAGE}\n{_ASK} [/INST]\nAnswer: In the video,", stop=("[INST]",)
-    ),
+    "image_seq_mistral_v3": Template(f"[INST] {IMAGE}\n{_ASK} [/INST]\nAnswer: In the video,"),
     "multiple_choice_allvideo_v4": Template(
-        f"{_EXPERT} USER: {IMAGE}\n{_CHOICE} \nASSISTANT:\nAnswer: Best option:(",
-        stop=("USER:",),
+        f"{_EXPERT} USER: {IMAGE}\n{_CHOICE} \nASSISTANT:\nAnswer: Best option:("
     ),
     "multiple_choice_allvideo_34b_v4": Template(
         _chatml(_EXPERT, _CHOICE, "Answer: Best option:("), stop=_CHATML_STOP
     ),
     "multiple_choice_allvideo_mistral_v4": Template(
-        f"[INST] {_EXPERT} {IMAGE}\n{_CHOICE} [/INST]\nAnswer: Best option:(", stop=("[INST]",)
+        f"[INST] {_EXPERT} {IMAGE}\n{_CHOICE} [/INST]\nAnswer: Best option:("
     ),
-    "plain": Template(f"USER: {IMAGE}\n{{question}} ASSISTANT:", stop=("USER:",)),
-    "plain_choice": Template(
-        f"USER: {IMAGE}\n{{question}}\n{{options}}ASSISTANT: (", stop=("USER:",)
-    ),
+    "plain": Template(f"USER: {IMAGE}\n{{question}} ASSISTANT:"),
+    "plain_choice": Template(f"USER: {IMAGE}\n{{question}}\n{{options}}ASSISTANT: ("),
 }
 
 _CHOICE_OF = {
@@ -119,10 +115,13 @@ def choice_mode(conv_mode: str) -> str:
     return _CHOICE_OF[conv_mode]
 
 
-def guess_conv_mode(name: str, llm_type: str, hidden_size: int) -> str:
-    """The mode that fits a checkpoint: by the LLM's kind, its width (34B: 7,168) and its name."""
-    if hidden_size >= 7168 or "34b" in name.lower() or "yi-" in name.lower():
+def guess_conv_mode(llm_type: str, *, chatml: bool) -> str:
+    """The mode that fits a checkpoint: ChatML where its tokenizer has the tokens, else by the LLM.
+
+    Examples:
+        >>> guess_conv_mode("llama", chatml=True)  # LLaVA-v1.6-34B, on Yi
+        'image_seq_34b_v3'
+    """
+    if chatml:
         return "image_seq_34b_v3"
-    if llm_type == "mistral" or "mistral" in name.lower():
-        return "image_seq_mistral_v3"
-    return "image_seq_v3"
+    return "image_seq_mistral_v3" if llm_type == "mistral" else "image_seq_v3"

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from free_video_llm.errors import PlanError
-from free_video_llm.plan import Crop, Geometry
+from free_video_llm.plan import Crop
 
 
 @dataclass(frozen=True)
@@ -25,22 +24,6 @@ class Box:
     @property
     def ltrb(self) -> tuple[int, int, int, int]:
         return self.left, self.top, self.right, self.bottom
-
-
-def reading_grid(rows: int, columns: int, side: int, geometry: Geometry) -> tuple[int, int]:
-    """The rows and columns as which a crop reads the pooled tokens.
-
-    The released code reads every pooled grid as side/2 rows × side columns, whatever it is
-    (METHOD §4.1); the true one is the grid itself.
-    """
-    if geometry == "true":
-        return rows, columns
-    if side % 2 or rows * columns != side // 2 * side:
-        raise PlanError(
-            f"the released code cannot crop a grid of {rows}×{columns} tokens: it takes only "
-            "pairwise pooling of an even grid; use geometry='true'"
-        )
-    return side // 2, side
 
 
 def best_cells(similarity: torch.Tensor, ratio: float) -> torch.Tensor:

@@ -10,16 +10,13 @@ from collections.abc import Collection
 
 import torch
 
-from free_video_llm.errors import PlanError
 from free_video_llm.plan import Plan
 
 #: Two frames whose vectors are closer than this cosine show the same thing.
 NEAR_DUPLICATE = 0.95
 
 
-def most_similar(
-    scores: torch.Tensor, count: int, *, exclude: Collection[int] = ()
-) -> list[int]:
+def most_similar(scores: torch.Tensor, count: int, *, exclude: Collection[int] = ()) -> list[int]:
     """The `count` frames of highest score, in time order (prompt-guided temporal sampling).
 
     `scores` is float [T]. Fewer where `exclude` leaves fewer.
@@ -30,6 +27,18 @@ def most_similar(
     """
     ranked = _ranked(scores, exclude)
     return sorted(ranked[:count])
+
+
+def most_similar_released(scores: torch.Tensor, count: int) -> list[int]:
+    """The end of the ascending sort, as the released code takes it: of equal frames the later.
+
+    A clip with fewer frames than were asked for repeats some, so equals occur.
+
+    Examples:
+        >>> most_similar_released(torch.tensor([0.9, 0.9, 0.3, 0.9]), 2)
+        [1, 3]
+    """
+    return sorted(torch.sort(scores).indices.tolist()[-count:])
 
 
 def most_similar_diverse(
@@ -87,20 +96,15 @@ def spread_released(total: int, count: int) -> list[int]:
 
     Begins with frame 0, never reaches the end, repeats frames of a clip shorter than `count`.
     """
-    return [int(i * total / count) for i in range(count)]
+    return torch.linspace(0, total, count + 1).int().tolist()[:count]  # type: ignore[no-any-return]
 
 
-def select_frames(
-    plan: Plan, scores: torch.Tensor, vectors: torch.Tensor
-) -> dict[str, list[int]]:
+def select_frames(plan: Plan, scores: torch.Tensor, vectors: torch.Tensor) -> dict[str, list[int]]:
     """The frames of every pathway of a plan, each list in time order.
 
     Args:
         scores: float [T], similarity of each frame with the question.
         vectors: float [T,P], the frames' unit vectors in the joint space.
-
-    Raises:
-        PlanError: the released code would fail on this clip.
     """
     total = len(scores)
     counts = plan.frames_per_pathway(total)
@@ -113,7 +117,7 @@ def select_frames(
         kind, count = pathway.select.kind, counts[pathway.name]
         dedupes = plan.dedupes(pathway)
         exclude = taken if dedupes else set()
-        if kind == "all" or (count == total and kind != "uniform"):
+        if kind == "all":
             frames = list(range(total))
         elif kind == "uniform":
             frames = (
@@ -122,11 +126,13 @@ def select_frames(
                 else spread_evenly(total, count, exclude=exclude)
             )
         elif kind == "prompt":
-            frames = most_similar(scores, count, exclude=exclude)
-        elif kind == "prompt-diverse":
-            frames = most_similar_diverse(scores, vectors, count, exclude=exclude)
+            frames = (
+                most_similar_released(scores, count)
+                if released
+                else most_similar(scores, count, exclude=exclude)
+            )
         else:
-            raise PlanError(f"unknown selector {kind!r}")
+            frames = most_similar_diverse(scores, vectors, count, exclude=exclude)
         if dedupes:
             taken.update(frames)
         chosen[pathway.name] = frames

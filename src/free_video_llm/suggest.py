@@ -6,11 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: object, allowed: Iterable[str]) -> str | None:
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """The allowed name most like `name`, if any is like it."""
-    options = list(allowed)
-    lowered = {option.lower(): option for option in reversed(options)}
-    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
+    lowered = {option.lower(): option for option in reversed(list(allowed))}
+    close = difflib.get_close_matches(name[:200].lower(), list(lowered), n=1, cutoff=0.6)
     return lowered[close[0]] if close else None
 
 
@@ -19,12 +18,21 @@ def one_of(what: str, name: object, allowed: Iterable[str], error: type[Exceptio
     options = list(allowed)
     if isinstance(name, str) and name in options:
         return
-    guess = nearest(name, options)
+    guess = nearest(name, options) if isinstance(name, str) else None
     hint = f"; did you mean {guess!r}?" if guess else ""
-    shown = name if isinstance(name, str) else repr(name)
-    raise error(f"unknown {what} {_short(str(shown))!r}{hint} (allowed: {', '.join(options)})")
+    raise error(f"unknown {what} {shown(name)}{hint} (allowed: {', '.join(options)})")
 
 
-def _short(text: str, most: int = 60) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+def shown(value: object, most: int = 60) -> str:
+    """A value as one short line for an error, whatever was given; a text is quoted.
+
+    Examples:
+        >>> shown("two\\nlines"), shown([1, 2])
+        ("'two lines'", '[1, 2]')
+    """
+    try:
+        line = repr(" ".join(value.split()) if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, endless nesting
+        return f"a value of type {type(value).__name__}"
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[: most - 2]}…{line[-1]}"

@@ -93,7 +93,8 @@ class Towers:
 
     @property
     def device(self) -> torch.device:
-        return self.llm_tower.device
+        device: torch.device = self.llm_tower.device
+        return device
 
     @torch.inference_mode()
     def encode(
@@ -127,7 +128,9 @@ class Towers:
         patches, scorer_patches, vectors = (torch.cat(p) for p in zip(*parts, strict=True))
         return VideoFeatures(patches, scorer_patches, vectors, self.joint_space())
 
-    def _encode_chunk(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _encode_chunk(
+        self, pixels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         layers = len(self.llm_tower.encoder.layers)
         wanted = self.feature_layer % (layers + 1)
         if self.shared:
@@ -200,4 +203,4 @@ def _first(layers: Any, count: int) -> Iterator[Any]:
 def _grid(patches: torch.Tensor) -> torch.Tensor:
     """[T,S²,C] to [T,S,S,C]."""
     side = round(patches.shape[1] ** 0.5)
-    return patches.unflatten(1, (side, side))
+    return patches.reshape(len(patches), side, side, -1)

@@ -29,7 +29,7 @@ ASK_EXAMPLES = """\
   fvl ask clip.mp4 "What is he doing?" "Is he alone?" --model llava-hf/llava-v1.6-vicuna-7b-hf
   fvl ask clip.mp4 "Who wins?" --plan paper-small --frames 100 --picture why.png
   fvl ask clip.mp4 "What is it?" --option cat --option dog --json
-  fvl ask clip.mp4 "What is it?" --model ./llava-v1.6-vicuna-7b --plan paper@released --resize pil
+  fvl ask clip.mp4 "What is it?" --model ./llava-v1.6-vicuna-7b --plan paper@released
 """
 
 CONVERT_EXAMPLES = """\
@@ -47,21 +47,37 @@ def add_commands(commands: Subparsers) -> None:
     add_model_options(parser)
     add_video_options(parser)
     group = parser.add_argument_group("plan")
-    group.add_argument("--plan", default="paper", metavar="PLAN",
-                       help="a preset (fvl plans) or a notation; default: paper")  # fmt: skip
-    group.add_argument("--geometry", choices=("true", "released"),
-                       help="released: exactly what the paper's released code computes")  # fmt: skip
+    group.add_argument(
+        "--plan",
+        default="paper",
+        metavar="PLAN",
+        help="a preset (fvl plans) or a notation; default: paper",
+    )
+    group.add_argument(
+        "--geometry",
+        choices=("true", "released"),
+        help="released: exactly what the paper's released code computes",
+    )
     group = parser.add_argument_group("answer")
-    group.add_argument("--option", action="append", default=[], metavar="TEXT",
-                       help="a choice of a multiple-choice question; give it several times")  # fmt: skip
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a choice of a multiple-choice question; give it several times",
+    )
     group.add_argument("--max-new-tokens", type=positive, default=128, metavar="N")
-    group.add_argument("--temperature", type=float, default=0.0, metavar="X",
-                       help="0 is greedy (default)")  # fmt: skip
+    group.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="0 is greedy (default)"
+    )
     group.add_argument("--top-p", type=float, metavar="X")
     group.add_argument("--seed", type=int, metavar="N")
-    group.add_argument("--picture", type=Path, metavar="FILE",
-                       help="save what the answer rests on as .png, .svg or .pdf "
-                       "(numbered for several questions)")  # fmt: skip
+    group.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="save what the answer rests on as .png, .svg or .pdf (numbered for several questions)",
+    )
     group.add_argument("--json", action="store_true", help="everything as JSON (docs/evidence.md)")
     group.add_argument("--quiet", action="store_true", help="the answer alone, nothing on stderr")
 
@@ -90,7 +106,7 @@ def run_ask(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     llm = load_model(options)
     loaded = time.perf_counter() - start
-    video = watch(llm, options.video, options)
+    video = watch(llm, options.video, options, released=plan.geometry == "released")
     documents = []
     for number, question in enumerate(options.questions, start=1):
         answer = video.ask(
@@ -114,8 +130,13 @@ def run_ask(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(_explain(answer, document.get("picture")), file=sys.stderr)
     if options.json:
-        print(json.dumps({"schema": 1, "load_seconds": round(loaded, 3), "answers": documents},
-                         ensure_ascii=False, indent=1))  # fmt: skip
+        print(
+            json.dumps(
+                {"schema": 1, "load_seconds": round(loaded, 3), "answers": documents},
+                ensure_ascii=False,
+                indent=1,
+            )
+        )
     return 0
 
 

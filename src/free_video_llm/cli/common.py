@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +38,29 @@ def add_command(
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model, --scorer, --dtype, --device-map, --load-in-8bit, --load-in-4bit, …"""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", default="tiny", metavar="NAME",
-                       help="Hub id or folder, LLaVA's original layout or transformers'; "
-                       "default: tiny, the embedded model")  # fmt: skip
-    group.add_argument("--scorer", metavar="NAME",
-                       help="CLIP model that scores frames (default: the one that matches)")  # fmt: skip
+    group.add_argument(
+        "--model",
+        default="tiny",
+        metavar="NAME",
+        help="Hub id or folder, LLaVA's original layout or transformers'; "
+        "default: tiny, the embedded model",
+    )
+    group.add_argument(
+        "--scorer",
+        metavar="NAME",
+        help="CLIP model that scores frames (default: the one that matches)",
+    )
     group.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     group.add_argument("--device-map", metavar="MAP", help='as in transformers: "auto", "cpu", …')
     group.add_argument("--load-in-8bit", action="store_true", help="needs a GPU and bitsandbytes")
     group.add_argument("--load-in-4bit", action="store_true", help="needs a GPU and bitsandbytes")
-    group.add_argument("--rope-scaling-factor", type=float, default=1.0, metavar="X",
-                       help="2 lets a Vicuna model hold 8,192 tokens")  # fmt: skip
+    group.add_argument(
+        "--rope-scaling-factor",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="2 lets a Vicuna model hold 8,192 tokens",
+    )
     group.add_argument(
         "--conv-mode", metavar="MODE", help="prompt template (default: fits the model)"
     )
@@ -73,17 +85,36 @@ def load_model(options: argparse.Namespace) -> VideoLLM:
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """--frames, --decode, --resize."""
     group = parser.add_argument_group("video")
-    group.add_argument("--frames", type=positive, default=50, metavar="N",
-                       help="frames to sample evenly (default: 50)")  # fmt: skip
-    group.add_argument("--decode", choices=("exact", "keyframes"), default="exact",
-                       help="keyframes: faster on long films, times are those of the nearest keyframe")  # fmt: skip
-    group.add_argument("--resize", choices=("bicubic", "pil"), default="bicubic",
-                       help="pil: frames as the released code makes them, to the bit")  # fmt: skip
+    group.add_argument(
+        "--frames",
+        type=positive,
+        default=50,
+        metavar="N",
+        help="frames to sample evenly (default: 50)",
+    )
+    group.add_argument(
+        "--decode",
+        choices=("exact", "keyframes"),
+        default="exact",
+        help="keyframes: faster on long films, times are those of the nearest keyframe",
+    )
+    group.add_argument(
+        "--resize",
+        choices=("bicubic", "pil"),
+        help="pil: frames as the released code makes them, to the bit (default "
+        "for a plan @released); bicubic: faster (default otherwise)",
+    )
 
 
-def watch(llm: VideoLLM, source: str, options: argparse.Namespace) -> Video:
-    """Decode and encode the video with a progress bar, after the notice that `tiny` needs."""
+def watch(
+    llm: VideoLLM, source: str, options: argparse.Namespace, *, released: bool = False
+) -> Video:
+    """Decode and encode the video with a progress bar, after the notice that `tiny` needs.
+
+    `released` tells that the answer is to be the released code's, pixels included.
+    """
     path = samples.find(source)
+    resize = options.resize or ("pil" if released else "bicubic")
     if llm.name == "tiny" and not samples.is_sample(path):
         print(
             "note: the embedded model 'tiny' knows only coloured shapes, not the real world; name "
@@ -92,7 +123,7 @@ def watch(llm: VideoLLM, source: str, options: argparse.Namespace) -> Video:
         )
     with Bars() as bars:
         return llm.watch(
-            path, frames=options.frames, mode=options.decode, resize=options.resize, progress=bars
+            path, frames=options.frames, mode=options.decode, resize=resize, progress=bars
         )
 
 
@@ -154,7 +185,7 @@ def clock(seconds: float) -> str:
     return f"{int(minutes)}:{rest:04.1f}"
 
 
-def table(rows: list[tuple[str, ...]], *, indent: str = "") -> str:
+def table(rows: Sequence[tuple[str, ...]], *, indent: str = "") -> str:
     """Left-aligned columns, the last one free."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []

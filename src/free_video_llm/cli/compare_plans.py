@@ -29,8 +29,12 @@ def add_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("video", help="video file, folder of images, or sample:NAME")
     parser.add_argument("question")
-    parser.add_argument("--plans", default="paper,paper-small,slowfast,freeva,uniform", metavar="A,B,…",
-                        help="presets or notations (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--plans",
+        default="paper,paper-small,slowfast,freeva,uniform",
+        metavar="A,B,…",
+        help="presets or notations (default: %(default)s)",
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help=".png, .svg or .pdf")
     parser.add_argument("--json", action="store_true")
     add_model_options(parser)
@@ -46,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
         from free_video_llm.picture import check_suffix
 
         check_suffix(options.picture)
-    video = watch(load_model(options), options.video, options)
+    released = all(plan.geometry == "released" for plan in plans)
+    video = watch(load_model(options), options.video, options, released=released)
     answers = [video.ask(options.question, plan=plan) for plan in plans]
     if options.picture is not None:
         from free_video_llm.picture import save_comparison

@@ -1,4 +1,4 @@
-"""`fvl plans`, `fvl models`, `fvl samples`, `fvl doctor`: what there is and what this machine can do."""
+"""`fvl plans`, `models`, `samples` and `doctor`: what there is and what this machine can do."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ EXTRAS = {
 def add_commands(commands: Subparsers) -> None:
     """Add the four."""
     parser = add_command(
-        commands, "plans", run_plans, "list the plans: what each keeps, and its tokens",
+        commands,
+        "plans",
+        run_plans,
+        "list the plans: what each keeps, and its tokens",
         "  fvl plans\n  fvl plans --frames 16 --side 27 --json\n",
-    )  # fmt: skip
+    )
     parser.add_argument("--frames", type=positive, default=50, help="sampled frames (default: 50)")
-    parser.add_argument("--side", type=positive, default=24,
-                        help="patches along a frame's side (24: CLIP ViT-L/14 at 336 px)")  # fmt: skip
+    parser.add_argument(
+        "--side",
+        type=positive,
+        default=24,
+        help="patches along a frame's side (24: CLIP ViT-L/14 at 336 px)",
+    )
     parser.add_argument("--json", action="store_true")
     parser = add_command(
         commands,
@@ -40,15 +47,20 @@ def add_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("--json", action="store_true")
     parser = add_command(
-        commands, "samples", run_samples, "list the bundled clips and what to ask them",
+        commands,
+        "samples",
+        run_samples,
+        "list the bundled clips and what to ask them",
         "  fvl samples\n",
-    )  # fmt: skip
+    )
     parser.add_argument("--json", action="store_true")
     parser = add_command(
-        commands, "doctor", run_doctor,
+        commands,
+        "doctor",
+        run_doctor,
         "tell what is installed, which models are cached, what this machine can run",
         "  fvl doctor\n  fvl doctor --json\n",
-    )  # fmt: skip
+    )
     parser.add_argument("--json", action="store_true")
 
 
@@ -57,7 +69,7 @@ def run_plans(options: argparse.Namespace) -> int:
     from free_video_llm.presets import PRESETS
 
     everything = options.frames * options.side**2
-    listed = []
+    listed: list[dict[str, Any]] = []
     for name, preset in PRESETS.items():
         tokens = preset.plan.count_by_pathway(frames=options.frames, side=options.side)
         listed.append(
@@ -75,7 +87,7 @@ def run_plans(options: argparse.Namespace) -> int:
         document = {"frames": options.frames, "side": options.side, "all_tokens": everything}
         print(json.dumps(document | {"plans": listed}, ensure_ascii=False, indent=1))
         return 0
-    rows = [("plan", "tokens", "share", "what it keeps")]
+    rows: list[tuple[str, ...]] = [("plan", "tokens", "share", "what it keeps")]
     for entry in listed:
         share = f"{entry['tokens'] / everything:.0%}"
         rows.append((entry["name"], f"{entry['tokens']:,}", share, entry["summary"]))
@@ -105,7 +117,9 @@ def run_models(options: argparse.Namespace) -> int:
         ]
         print(json.dumps(entries, indent=1))
         return 0
-    rows = [("model", "parameters", "GPU, 16 bit", "GPU, 4 bit", "CPU, 32 bit", "licence", "note")]
+    rows: list[tuple[str, ...]] = [
+        ("model", "parameters", "GPU, 16 bit", "GPU, 4 bit", "CPU, 32 bit", "licence", "note")
+    ]
     for m in MODELS:
         if m.billions < 0.1:
             rows.append(
@@ -128,8 +142,20 @@ def run_samples(options: argparse.Namespace) -> int:
 
     samples = all_samples()
     if options.json:
-        print(json.dumps([{"name": PREFIX + s.name, "about": s.about, "path": str(s.path),
-                           "questions": s.questions} for s in samples.values()], indent=1))  # fmt: skip
+        print(
+            json.dumps(
+                [
+                    {
+                        "name": PREFIX + s.name,
+                        "about": s.about,
+                        "path": str(s.path),
+                        "questions": s.questions,
+                    }
+                    for s in samples.values()
+                ],
+                indent=1,
+            )
+        )
         return 0
     for sample in samples.values():
         print(f"{PREFIX}{sample.name}  {sample.about}")
@@ -147,7 +173,7 @@ def examine() -> dict[str, Any]:
         name: {package: _version(package) for package in packages}
         for name, packages in EXTRAS.items()
     }
-    gpus = [
+    gpus: list[dict[str, Any]] = [
         {
             "name": torch.cuda.get_device_name(i),
             "memory_gb": round(torch.cuda.get_device_properties(i).total_memory / 1e9, 1),

@@ -155,8 +155,11 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--questions", type=int, default=600)
     parser.add_argument("--plans", nargs="+", help="default: paper; with --needle four to compare")
-    parser.add_argument("--needle", action="store_true",
-                        help="clips in which what is asked about shows in at most a tenth of the frames")  # fmt: skip
+    parser.add_argument(
+        "--needle",
+        action="store_true",
+        help="ask about what shows in at most a tenth of a clip's frames",
+    )
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -168,7 +171,8 @@ def main() -> None:
         print(json.dumps(rows, indent=1))
         return
     print(
-        f"{'plan':<40} {'kind':<15} {'n':>4} {'accuracy':>8}  95 % interval  {'blind':>6} {'yes/no':>8} {'tokens':>6}"
+        f"{'plan':<40} {'kind':<15} {'n':>4} {'accuracy':>8}  {'95 % interval':<15} "
+        f"{'blind':>6} {'yes/no':>8} {'tokens':>6}"
     )
     for r in rows:
         balance = f"{r['yes']}/{r['no']}"

@@ -80,10 +80,10 @@ def questions_about(
         spots = [t for t in seen if t.shape == shape]
         # Two of a shape in one frame make "the star" ambiguous, so do two quarters over time.
         alone = all(Counter(t.shape for t in frame)[shape] <= 1 for frame in frames)
-        if spots and alone and len({t.quadrant for t in spots}) == 1:
-            if min(t.distance_to_midlines() for t in spots) >= where_margin:
-                text = phrase("where", shape=shape)
-                found.append(Question("where", text, spots[0].quadrant, shape))
+        clear = all(t.distance_to_midlines() >= where_margin for t in spots)
+        if alone and clear and len({t.quadrant for t in spots}) == 1:
+            text = phrase("where", shape=shape)
+            found.append(Question("where", text, spots[0].quadrant, shape))
     for color in COLORS:
         shapes = {s for s, c in pairs if c == color}
         if len(shapes) == 1:
@@ -101,7 +101,7 @@ def _yes(items: object) -> str:
 
 
 def hardness(question: Question, frames: Sequence[Sequence[Thing]]) -> int:
-    """0 for a "no" that nothing in sight suggests, 1 where its shape or colour is there, 2 for both."""
+    """How much in sight suggests a "yes": 1 for the shape, 1 for the colour."""
     seen = [thing for frame in frames for thing in frame]
     return int(any(t.shape == question.shape for t in seen)) + int(
         any(t.color == question.color for t in seen)

@@ -1,6 +1,6 @@
 """Toy clips: scenes that cut, objects that move, enter and leave; written as real video files.
 
-A clip is a list of `Scene`, one for each frame, so that its truth is known. Knows nothing of models.
+A clip is a `Scene` for each frame, so that its truth is known. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def needle_question(
 
 
 def render(clip: Clip, rng: np.random.Generator, *, height: int = HEIGHT) -> Iterator[np.ndarray]:
-    """The clip's frames, uint8 [H,W,3], with grain, a little blur and slow changes of brightness."""
+    """The clip's frames, uint8 [H,W,3], with grain, some blur and slow changes of brightness."""
     width = max(2, round(height * clip.aspect / 2) * 2)
     grain = float(rng.uniform(0, 0.03))
     blur = bool(rng.random() < 0.3)

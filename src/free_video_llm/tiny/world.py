@@ -66,7 +66,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Background:
-    """A texture: `kind` is plain, gradient, noise or stripes, between two dark to middling colours."""
+    """A texture between two dark to middling colours; plain, gradient, noise or stripes."""
 
     kind: str
     first: tuple[float, float, float]
@@ -258,7 +258,7 @@ def _signed_distance(shape: str, x: torch.Tensor, y: torch.Tensor, detail: float
         return torch.maximum(x.abs(), y.abs()) - 0.9
     if shape == "diamond":
         narrow = 0.7 + 0.3 * detail
-        return (x.abs() / narrow + y.abs() - 1) * narrow / (1 + narrow * narrow) ** 0.5
+        return (x.abs() / narrow + y.abs() - 1) * narrow / math.hypot(1, narrow)
     if shape == "ring":
         thick = 0.22 + 0.25 * detail
         return (r - (1 - thick / 2)).abs() - thick / 2
@@ -356,8 +356,9 @@ def _window(centre: float, reach: float, length: int) -> tuple[int, int]:
 
 def _dct_matrix(n: int = 8) -> torch.Tensor:
     k = torch.arange(n)[:, None]
-    m = torch.cos(math.pi * (2 * torch.arange(n)[None] + 1) * k / (2 * n)) * (2 / n) ** 0.5
-    m[0] /= 2**0.5
+    m: torch.Tensor = torch.cos(math.pi * (2 * torch.arange(n)[None] + 1) * k / (2 * n))
+    m *= math.sqrt(2 / n)
+    m[0] /= math.sqrt(2)
     return m
 
 
@@ -388,8 +389,13 @@ def degrade(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     H and W must be multiples of 16.
     """
     b, _, h, w = images.shape
-    scale = lambda values: torch.tensor(values, dtype=torch.float32)[:, None, None, None]  # noqa: E731
-    pick = lambda chance: torch.from_numpy(rng.random(b) < chance)  # noqa: E731
+
+    def scale(values: np.ndarray) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32)[:, None, None, None]
+
+    def pick(chance: float) -> torch.Tensor:
+        return torch.from_numpy(rng.random(b) < chance)
+
     images = images * scale(rng.uniform(0.75, 1.12, b))
     blurred = pick(0.35)
     if blurred.any():

@@ -1,0 +1,154 @@
+"""What a question and a question set are: plain values, and how a set's rows become them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from free_video_llm.benchmarks.videos import without_suffix
+from free_video_llm.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row of a question file.
+
+    Attributes:
+        row: its place among the file's rows, from 1.
+        video: the video's name, without an ending.
+        question: the question's text.
+        answer: the correct answer; for multiple choice, the text of the correct option.
+        options: the options of a multiple-choice question, in order.
+        kind: the question's type, in words.
+        question_id: what the file calls it; not unique in every set.
+    """
+
+    row: int
+    video: str
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    kind: str = ""
+    question_id: str = ""
+
+    @property
+    def identity(self) -> tuple[int, str, str]:
+        """What makes this row itself: question ids repeat (METHOD §4.8), this does not."""
+        return self.row, self.video, self.question
+
+    @property
+    def letter(self) -> str | None:
+        """The correct option's letter, None where there is none."""
+        if self.answer not in self.options:
+            return None
+        return chr(ord("A") + self.options.index(self.answer))
+
+    @property
+    def problem(self) -> str | None:
+        """Why this row cannot be asked or scored, None where it can."""
+        if not self.question.strip():
+            return "the question is empty"
+        if not self.video.strip():
+            return "the row names no video"
+        if not self.answer.strip():
+            return "the row has no correct answer"
+        if self.options and self.letter is None:
+            return "the correct answer is not among the options"
+        return None
+
+
+class QuestionSet:
+    """A question set: its names, and how a row of its file is read. Subclass and `register` it.
+
+    Class attributes:
+        name: as on the command line.
+        title: for people.
+        folder: its name in the released layout.
+        videos: the videos' folder below `folder`.
+        group: the folder above: "video_qa" or "multiple_choice_qa".
+        split: "val" or "test": the released question files are `{split}_q.json`, `{split}_a.json`.
+        option_columns: the columns of the options; empty for open-ended questions.
+        kinds: the words for the file's question types; what is not in it is used as it is.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str] = ""
+    folder: ClassVar[str] = ""
+    videos: ClassVar[str] = "videos"
+    group: ClassVar[str] = "video_qa"
+    split: ClassVar[str] = "val"
+    option_columns: ClassVar[Sequence[str]] = ()
+    kinds: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def choices(self) -> bool:
+        """Whether its questions are multiple choice."""
+        return bool(self.option_columns)
+
+    @property
+    def video_folder(self) -> Path:
+        """The videos' folder below `data/group`, as released."""
+        return Path(self.folder or self.name) / self.videos
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that its CSV file must have."""
+        return ("video_name", "question", "answer", *self.option_columns)
+
+    def kind_of(self, fields: Mapping[str, str]) -> str:
+        """The question's type, in words."""
+        given = fields.get("question_type", "")
+        return self.kinds.get(given, given)
+
+    def video_of(self, name: str) -> str:
+        """A video's name as the rows of this set are identified by it: without an ending."""
+        return without_suffix(name.strip())
+
+    def question(self, row: int, fields: Mapping[str, str]) -> Question:
+        """A row of the CSV file."""
+        return Question(
+            row=row,
+            video=self.video_of(fields["video_name"]),
+            question=fields["question"].strip(),
+            answer=fields["answer"].strip(),
+            options=tuple(fields[column].strip() for column in self.option_columns),
+            kind=self.kind_of(fields),
+            question_id=fields.get("question_id", ""),
+        )
+
+    def read(self, source: str | Path) -> Iterator[Question]:
+        """The questions of a CSV file, or of the released JSON layout (its folder, or one above).
+
+        A CSV file is read row by row and never held.
+
+        Raises:
+            ConfigError: the file is missing, or a row or column is wrong; names which.
+        """
+        from free_video_llm.benchmarks import csv_rows, layout
+
+        path = Path(source)
+        if path.suffix.lower() == ".csv":
+            for row, fields in csv_rows.read_rows(path, self.columns):
+                yield self.question(row, fields)
+        elif path.is_dir() or path.suffix.lower() == ".json":
+            yield from layout.read_layout(self, path)
+        elif path.exists():
+            raise ConfigError(f"{path}: questions are a .csv file, a .json file or a folder")
+        else:
+            raise ConfigError(f"no question file {path}: give the set's CSV file with --questions")
+
+    def __repr__(self) -> str:
+        return f"<question set {self.name}>"
+
+
+def first_word_kind(fields: Mapping[str, str], words: Sequence[str]) -> str:
+    """The question's type by its first word, as MSVD-QA and MSRVTT-QA report it."""
+    word = fields["question"].strip().split(" ", 1)[0].lower()
+    return word if word in words else "other"
+
+
+def as_text(value: Any) -> str:
+    """A value of a JSON file as a CSV file would hold it."""
+    return "" if value is None else str(value)

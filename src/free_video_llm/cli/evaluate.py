@@ -1,0 +1,225 @@
+"""The subcommands prepare, check and eval, and those of `judging.py`: they parse and print."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from free_video_llm.cli import judging
+from free_video_llm.cli.common import Subparsers, add_command, positive
+from free_video_llm.cli.progress import Bar, RunBar, print_json
+from free_video_llm.errors import ConfigError
+
+GT = "playground/gt_qa_files"
+
+
+def add_commands(commands: Subparsers) -> None:
+    """Add the subcommands; each sets `run`, a function from its options to an exit code."""
+    _add_prepare(commands)
+    _add_check(commands)
+    _add_eval(commands)
+    judging.add_commands(commands)
+
+
+# --- prepare ------------------------------------------------------------------------------------
+
+
+def _add_prepare(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "prepare",
+        run_prepare,
+        "write a question set's files in the released layout, or make the toy set",
+        "  fvl prepare msvd --csv MSVD_QA.csv      into playground/gt_qa_files/MSVD_Zero_Shot_QA/\n"
+        "  fvl prepare toy --out toy --videos 20   makes toy/Toy_QA.csv and toy/videos/\n\n"
+        "sets: msvd, msrvtt, tgif, activitynet, nextqa, intentqa, egoschema, star, toy",
+    )
+    parser.add_argument("set", metavar="SET", help="the question set")
+    parser.add_argument("--csv", metavar="FILE", help="its CSV file, in IG-VLM's form")
+    parser.add_argument("--gt", default=GT, metavar="DIR", help=f"where to write (default: {GT})")
+    toy = parser.add_argument_group("toy set")
+    toy.add_argument("--out", default="toy", metavar="DIR", help="where to write (default: toy)")
+    toy.add_argument("--videos", type=positive, default=20, metavar="N", help="default: 20")
+    toy.add_argument("--questions", type=positive, default=5, metavar="N",
+                     help="at most, for each video (default: 5)")  # fmt: skip
+    toy.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def run_prepare(options: argparse.Namespace) -> int:
+    from free_video_llm.benchmarks import get_set
+
+    chosen = get_set(options.set)
+    written: dict[str, Any]
+    if options.csv is None and chosen.name == "toy":
+        from free_video_llm.benchmarks.toy import write_toy_set
+
+        with Bar("videos") as bar:
+            csv, videos, rows = write_toy_set(
+                options.out,
+                videos=options.videos,
+                questions=options.questions,
+                seed=options.seed,
+                progress=bar,
+            )
+        written = {"set": "toy", "rows": rows, "files": [str(csv)], "videos": str(videos)}
+    elif options.csv is None:
+        raise ConfigError(f"give the CSV file of {chosen.title}: --csv FILE")
+    else:
+        from free_video_llm.benchmarks.layout import write_layout
+
+        rows, files = write_layout(chosen, Path(options.csv), Path(options.gt))
+        written = {"set": chosen.name, "rows": rows, "files": [str(file) for file in files]}
+    if options.json:
+        print_json(written)
+    else:
+        print(f"{rows:,} rows written to {' and '.join(written['files'])}")
+    return 0
+
+
+# --- check --------------------------------------------------------------------------------------
+
+
+def _add_check(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        run_check,
+        "say before a run how many rows and videos there are, missing or unreadable",
+        "  fvl check msvd                              the released layout\n"
+        "  fvl check tgif --questions TGIF_FrameQA.csv --videos gifs/\n\n"
+        "exit code: 0 if every row can be asked, else 1",
+    )
+    parser.add_argument("set", metavar="SET", help="the question set, or a run's YAML file")
+    parser.add_argument("--questions", metavar="PATH", help=f"CSV, JSON or folder (default: {GT})")
+    parser.add_argument("--videos", metavar="DIR", help="default: the released layout's folder")
+    parser.add_argument("--no-open", action="store_true", help="only find the videos")
+    parser.add_argument("--json", action="store_true", help="print as JSON, with every name")
+
+
+def run_check(options: argparse.Namespace) -> int:
+    from free_video_llm.benchmarks import get_set
+    from free_video_llm.config import RunConfig, Task, read_config
+    from free_video_llm.evaluation.check import check_set
+    from free_video_llm.evaluation.run import questions_source, videos_source
+
+    if options.set.endswith((".yaml", ".yml")):
+        config = read_config(options.set)
+    else:
+        task = Task(set=options.set, questions=options.questions, videos=options.videos)
+        config = RunConfig(name="check", tasks=(task,))
+    checks = []
+    for task in config.tasks:
+        with Bar("videos") as bar:
+            checks.append(
+                check_set(
+                    get_set(task.set),
+                    options.questions or questions_source(config, task),
+                    options.videos or videos_source(config, task),
+                    open_videos=not options.no_open,
+                    progress=bar,
+                )
+            )
+    if options.json:
+        print_json([check.to_dict() for check in checks])
+    else:
+        for check in checks:
+            print("\n".join(_check_lines(check)))
+    return 0 if all(check.good for check in checks) else 1
+
+
+def _check_lines(check: Any) -> list[str]:
+    from free_video_llm.evaluation.render import printable
+
+    lines = [f"{check.set}: {check.rows:,} rows on {check.videos:,} videos"]
+    lines.append(f"  found       {check.found:,}")
+    lines.append(f"  missing     {len(check.missing):,}")
+    unreadable = f"{len(check.unreadable):,}" if check.opened else "not looked at"
+    lines.append(f"  unreadable  {unreadable}")
+    if check.rows_without_video:
+        lines.append(f"  rows that would fail for it: {check.rows_without_video:,}")
+    lines += [f"  {rows:,} rows: {problem}" for problem, rows in check.problems.items()]
+    for names in (check.missing, check.unreadable):
+        lines += [f"    {printable(reason)}" for reason in list(names.values())[:5]]
+        if len(names) > 5:
+            lines.append(f"    … and {len(names) - 5:,} more (--json names all)")
+    return lines
+
+
+# --- eval ---------------------------------------------------------------------------------------
+
+
+def _add_eval(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "eval",
+        run_eval,
+        "answer the question sets of a configuration; the same command goes on after a stop",
+        "  fvl eval configs/toy.yaml\n"
+        "  fvl eval cfgs/free_video_llm_7b.yaml --set msvd      a released file, one of its sets\n"
+        "  fvl eval run.yaml --limit 100                        the first 100 rows\n"
+        "  fvl eval run.yaml --shard 2/8                        one of eight machines\n"
+        "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n\n"
+        "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
+    )
+    parser.add_argument("config", metavar="CONFIG.yaml", help="ours or a released one")
+    parser.add_argument("--set", metavar="SET", help="only this one of its question sets")
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="only the first N rows of a set"
+    )
+    parser.add_argument("--shard", metavar="I/N", help="only part I of N, for N machines")
+    parser.add_argument("--workers", type=positive, metavar="N",
+                        help="N Ray actors, one for each GPU or CPU (extra: cluster)")  # fmt: skip
+    parser.add_argument("--retry-failed", action="store_true", help="try failed rows again")
+    parser.add_argument("--print-config", action="store_true",
+                        help="print the configuration as our YAML and stop")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+
+def run_eval(options: argparse.Namespace) -> int:
+    from free_video_llm.config import print_config, read_config
+    from free_video_llm.evaluation.units import Shard
+
+    config = read_config(options.config)
+    if options.print_config:
+        print(print_config(config), end="")
+        return 0
+    from free_video_llm.evaluation.run import run_task
+    from free_video_llm.suggest import one_of
+
+    shard = Shard.parse(options.shard) if options.shard else None
+    tasks = config.tasks
+    if options.set is not None:
+        one_of("question set of this file", options.set, [t.set for t in tasks], ConfigError)
+        tasks = tuple(task for task in tasks if task.set == options.set)
+    outcomes = []
+    for task in tasks:
+        with RunBar() as bar:
+            outcomes.append(
+                run_task(
+                    config,
+                    task,
+                    limit=options.limit,
+                    shard=shard,
+                    retry_failed=options.retry_failed,
+                    workers=options.workers or 0,
+                    progress=bar,
+                )
+            )
+        if not options.json:
+            print(_outcome_line(outcomes[-1]))
+    if options.json:
+        print_json([outcome.to_dict() for outcome in outcomes])
+    whole = options.limit is None and shard is None
+    good = all(not o.failed and not (whole and o.not_reached) for o in outcomes)
+    return 0 if good else 1
+
+
+def _outcome_line(outcome: Any) -> str:
+    speed = f", {outcome.new / outcome.seconds:.2f} questions/s" if outcome.new else ""
+    return (
+        f"{outcome.set}: {outcome.rows:,} rows: {outcome.answered:,} answered, "
+        f"{outcome.failed:,} failed, {outcome.not_reached:,} not reached ({outcome.new:,} new in "
+        f"{outcome.seconds:.1f} s{speed})\n  {outcome.folder}\n  next: fvl report {outcome.folder}"
+    )

@@ -1,0 +1,197 @@
+"""The subcommands on a run's results: judge, report, compare. They only parse and print."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from free_video_llm.cli.common import Subparsers, add_command, positive
+from free_video_llm.cli.progress import Bar, print_json
+from free_video_llm.errors import ConfigError
+
+LOGS = "outputs/logs"
+
+
+def add_commands(commands: Subparsers) -> None:
+    """Add the subcommands."""
+    _add_judge(commands)
+    _add_report(commands)
+    _add_compare(commands)
+
+
+# --- judge --------------------------------------------------------------------------------------
+
+
+def _add_judge(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "judge",
+        run_judge,
+        "have a run's answers judged by a language model; nothing is asked (or paid) twice",
+        "  fvl judge outputs/artifacts/msvd/free_video_llm_7b --judge openai:gpt-3.5-turbo-0125\n"
+        "  fvl judge RUN --judge openai:qwen --base-url http://127.0.0.1:8000/v1\n"
+        "  fvl judge RUN --judge openai:gpt-3.5-turbo-0125 --dry-run      what it would cost\n\n"
+        "OPENAI_API_KEY and OPENAI_ORG are read from the environment.\n"
+        "exit code: 0 if every answer was judged, else 1",
+    )
+    parser.add_argument("results", metavar="RUN", help="a run's folder")
+    parser.add_argument("--judge", required=True, metavar="openai:MODEL", help="the exact model")
+    parser.add_argument("--base-url", metavar="URL", help="any OpenAI-compatible server")
+    parser.add_argument("--replies", metavar="DIR",
+                        help="where replies are kept (default: as configured)")  # fmt: skip
+    parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="default: 8")
+    parser.add_argument("--retries", type=int, default=5, metavar="N",
+                        help="of a request, on 429, 5xx and timeouts (default: 5)")  # fmt: skip
+    parser.add_argument("--attempts", type=positive, default=3, metavar="N",
+                        help="for a readable reply (default: 3)")  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--max-tokens", type=positive, default=64, metavar="N", help="default: 64")
+    parser.add_argument("--reply-format", choices=("text", "json_object", "json_schema"),
+                        default="text", help="what the server is asked for")  # fmt: skip
+    parser.add_argument("--price", type=_price, metavar="IN/OUT",
+                        help="US dollars for a million tokens, as in 0.5/1.5")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="show what it would take, and stop")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+
+def _price(text: str) -> tuple[float, float]:
+    try:
+        tokens_in, tokens_out = (float(part) for part in text.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"two numbers as in 0.5/1.5, not {text!r}") from None
+    return tokens_in, tokens_out
+
+
+def run_judge(options: argparse.Namespace) -> int:
+    from free_video_llm.evaluation.folder import find_run
+    from free_video_llm.evaluation.judge import Judging
+    from free_video_llm.evaluation.judge_server import Judge, with_options
+
+    if not 0 <= options.retries <= 100 or not options.timeout > 0:
+        raise ConfigError("--retries is 0 to 100, --timeout above 0")
+    judge = with_options(
+        Judge.parse(options.judge),
+        base_url=options.base_url,
+        concurrency=options.concurrency,
+        retries=options.retries,
+        attempts=options.attempts,
+        timeout_seconds=options.timeout,
+        seed=options.seed,
+        max_tokens=options.max_tokens,
+        reply_format=options.reply_format,
+        price=options.price,
+    )
+    run = find_run(options.results)
+    about = run.read_run() or {}
+    kept = about.get("full_config", {}).get("replies", "outputs/eval_save_dir")
+    with Judging(run, judge, options.replies or kept) as judging:
+        estimate = judging.estimate()
+        if not options.json or options.dry_run:
+            out = sys.stdout if options.dry_run and not options.json else sys.stderr
+            print(
+                f"{estimate.rows:,} answers; {estimate.requests:,} requests to make, about "
+                f"{estimate.tokens_in:,} tokens in and {estimate.tokens_out:,} out"
+                f"{_dollars(estimate.cost)}",
+                file=out,
+            )
+        if options.dry_run:
+            if options.json:
+                print_json(vars(estimate))
+            return 0
+        with Bar("judged") as bar:
+            tally = judging.ask_all(bar)
+    cost = judge.cost(tally.tokens_in, tally.tokens_out)
+    if options.json:
+        print_json(vars(tally) | {"cost": cost, "judge": judge.slug})
+    else:
+        models = ", ".join(tally.models) or "none answered"
+        print(
+            f"{tally.rows:,} answers: {tally.judged:,} judged, {tally.judge_failed:,} judge "
+            f"failed, {tally.not_judged:,} not judged (exact model: {models})\n"
+            f"{tally.requests:,} requests, {tally.tokens_in:,} tokens in, {tally.tokens_out:,} out"
+            f"{_dollars(cost)}\nnext: fvl report {run.path}"
+        )
+    if tally.stopped:
+        print(f"fvl: {tally.stopped}", file=sys.stderr)
+    return 0 if tally.judged == tally.rows else 1
+
+
+def _dollars(cost: float | None) -> str:
+    return ", price not known (--price)" if cost is None else f", ${cost:,.2f}"
+
+
+# --- report -------------------------------------------------------------------------------------
+
+
+def _add_report(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "report",
+        run_report,
+        "show a run's figures, and write them as JSON, Markdown and one HTML page",
+        "  fvl report outputs/artifacts/msvd/free_video_llm_7b\n"
+        "  fvl report RUN --json | jq .total.accuracy",
+    )
+    parser.add_argument("results", metavar="RUN", nargs="+", help="a run's folder")
+    parser.add_argument("--logs", metavar="DIR",
+                        help="where to write (default: as configured)")  # fmt: skip
+    parser.add_argument("--sample", type=positive, default=20, metavar="N",
+                        help="rows in each sample (default: 20)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random sample")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run_report(options: argparse.Namespace) -> int:
+    from free_video_llm.evaluation.folder import find_run
+    from free_video_llm.evaluation.render import render_text
+    from free_video_llm.evaluation.report import make_report, write_report
+
+    reports = []
+    for path in options.results:
+        report = make_report(find_run(path), sample=options.sample, seed=options.seed)
+        logs = options.logs or report.run.get("full_config", {}).get("logs", LOGS)
+        written = write_report(report, logs)
+        reports.append(report.to_dict())
+        if not options.json:
+            print(render_text(report))
+            print("written: " + ", ".join(str(path) for path in written))
+    if options.json:
+        print_json(reports[0] if len(reports) == 1 else reports)
+    return 0
+
+
+# --- compare ------------------------------------------------------------------------------------
+
+
+def _add_compare(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "compare",
+        run_compare,
+        "compare runs over the same questions, pair by pair, with an interval",
+        "  fvl compare outputs/artifacts/msvd/paper outputs/artifacts/msvd/slowfast\n"
+        "  fvl compare RUN RUN RUN --metric exact --json",
+    )
+    parser.add_argument("results", metavar="RUN", nargs="+", help="folders; the first is the base")
+    parser.add_argument("--metric", metavar="NAME",
+                        help="exact, contains, f1, choice, or a judge's file name "
+                        "(default: a judge that all have, else choice or contains)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resampling")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    from free_video_llm.cli.common import table
+    from free_video_llm.evaluation.compare import compare_runs, describe
+    from free_video_llm.evaluation.folder import find_run
+
+    folders = [find_run(path) for path in options.results]
+    comparisons = compare_runs(folders, metric=options.metric, seed=options.seed)
+    if options.json:
+        print_json([comparison.to_dict() for comparison in comparisons])
+    else:
+        print("\n\n".join(table(list(describe(comparison))) for comparison in comparisons))
+    return 0

@@ -1,0 +1,221 @@
+"""Answers one unit of questions with a loaded model: each becomes a row, whatever happens.
+
+Each video is decoded and encoded once. Knows nothing of files of results, processes or judges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from free_video_llm.benchmarks.base import Question
+from free_video_llm.benchmarks.videos import VideoFolder
+from free_video_llm.evaluation.units import Unit
+
+if TYPE_CHECKING:
+    from free_video_llm.pipeline import Answer, Video, VideoLLM
+    from free_video_llm.plan import Plan
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an answer depends on besides the model and the question."""
+
+    plan: Plan
+    frames: int
+    decode: str
+    resize: str
+    max_new_tokens: int
+    batch: int
+    conv_mode: str | None
+    videos: str
+
+
+def answer_unit(
+    llm: VideoLLM,
+    unit: Unit,
+    settings: Settings,
+    folder: VideoFolder,
+    *,
+    missing: Callable[[Question], bool] = lambda question: True,
+) -> Iterator[list[Row]]:
+    """The rows of a unit, batch by batch; only those that are `missing`.
+
+    A batch of which any row is missing is answered whole, so that a resumed run has the same
+    batches, and so the same answers, as one that was never stopped.
+    """
+    watched: dict[str, Video | str] = {}
+    last = {question.video: question for question in unit.questions}
+    for batch in unit.batches(settings.batch):
+        wanted = [question for question in batch if missing(question)]
+        if wanted:
+            for question in batch:
+                if question.problem is None and question.video not in watched:
+                    watched[question.video] = _watch(llm, question.video, settings, folder)
+            rows = _answer_batch(llm, batch, watched, settings)
+            yield [rows[question.row] for question in wanted]
+        for question in batch:  # a video's features go when its last question is answered
+            if last[question.video] is question:
+                watched.pop(question.video, None)
+
+
+def _watch(llm: VideoLLM, name: str, settings: Settings, folder: VideoFolder) -> Video | str:
+    """The watched video, or why it could not be."""
+    try:
+        with _quiet():
+            return llm.watch(
+                folder.find(name),
+                frames=settings.frames,
+                mode=settings.decode,
+                resize=settings.resize,
+            )
+    except Exception as error:
+        return _reason(error)
+
+
+def _answer_batch(
+    llm: VideoLLM,
+    batch: Sequence[Question],
+    watched: dict[str, Video | str],
+    settings: Settings,
+) -> dict[int, Row]:
+    rows: dict[int, Row] = {}
+    ready: list[tuple[Question, Video]] = []
+    for question in batch:
+        problem = question.problem
+        video = watched.get(question.video, "")
+        if problem is not None or isinstance(video, str):
+            rows[question.row] = failed_row(question, problem or str(video))
+        else:
+            ready.append((question, video))
+    try:
+        answers = _ask(llm, ready, settings) if ready else []
+        for (question, _), answer in zip(ready, answers, strict=True):
+            rows[question.row] = answered_row(question, answer, batch=len(ready))
+    except Exception:
+        if len(ready) > 1:
+            _free_memory()
+        for pair in ready:  # one by one, so that one question's failure stays its own
+            rows[pair[0].row] = _answer_alone(llm, pair, settings)
+    return rows
+
+
+def _answer_alone(llm: VideoLLM, pair: tuple[Question, Video], settings: Settings) -> Row:
+    try:
+        return answered_row(pair[0], _ask(llm, [pair], settings)[0])
+    except Exception as error:
+        return failed_row(pair[0], _reason(error))
+
+
+def _ask(
+    llm: VideoLLM, pairs: Sequence[tuple[Question, Video]], settings: Settings
+) -> list[Answer]:
+    with _quiet():
+        return llm.ask(
+            [(video, question.question) for question, video in pairs],
+            plan=settings.plan,
+            options=[list(question.options) for question, _ in pairs],
+            conv_mode=settings.conv_mode,
+            max_new_tokens=settings.max_new_tokens,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What the pipeline warns of is in the answer's own warnings, and so in its row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _reason(error: BaseException) -> str:
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    name = type(error).__name__
+    return (f"{name}: {first.strip()}" if first else name)[:500]
+
+
+# --- rows ------------------------------------------------------------------------------------
+
+
+def _question_part(question: Question) -> Row:
+    return {
+        "row": question.row,
+        "video": question.video,
+        "question": question.question,
+        "answer": question.answer,
+        "options": list(question.options),
+        "kind": question.kind,
+        "question_id": question.question_id,
+    }
+
+
+def failed_row(question: Question, reason: str) -> Row:
+    """The row of a question that has no answer, with the reason."""
+    return _question_part(question) | {"status": "failed", "reason": reason}
+
+
+def answered_row(question: Question, answer: Answer, *, batch: int = 1) -> Row:
+    """The row of an answered question: text, tokens, timings and the evidence in short.
+
+    Of the timings, decode and encode are the video's, prefill and generate the whole batch's.
+    """
+    data = answer.to_dict()
+    return _question_part(question) | {
+        "status": "answered",
+        "prediction": data["answer"],
+        "token_ids": data["token_ids"],
+        "tokens": data["tokens"],
+        "timings": {name: round(value, 6) for name, value in data["timings"].items()},
+        "batch": batch,
+        "evidence": short_evidence(data["evidence"]),
+        "warnings": data["warnings"],
+    }
+
+
+def short_evidence(evidence: dict[str, Any]) -> Row:
+    """The evidence without what takes much room: which frames of which pathway, when, which box."""
+    pathways = [
+        {
+            "name": pathway["name"],
+            "tokens": pathway["tokens"],
+            "cropped": pathway["cropped"],
+            "frames": [
+                {
+                    "sampled": kept["sampled"],
+                    "second": kept["second"],
+                    "score": kept["score"],
+                    **({"region": kept["region"]} if pathway["cropped"] else {}),
+                }
+                for kept in pathway["frames"]
+            ],
+        }
+        for pathway in evidence["pathways"]
+    ]
+    return {
+        "duration_seconds": evidence["duration_seconds"],
+        "sampled": {
+            "seconds": evidence["sampled"]["seconds"],
+            "scores": evidence["sampled"]["scores"],
+        },
+        "pathways": pathways,
+    }
+
+
+def identity_of(row: Row) -> tuple[int, str, str]:
+    """A row's identity; see `Question.identity`."""
+    return row["row"], row["video"], row["question"]

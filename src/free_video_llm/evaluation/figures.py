@@ -1,0 +1,201 @@
+"""The figures of a run: shares with intervals, counts that add up to the file's rows, costs.
+
+Computes from rows and judgements; where they are read from and how they are shown is for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from free_video_llm.evaluation.answering import Row, identity_of
+from free_video_llm.evaluation.metrics import read_letter, score_text
+from free_video_llm.evaluation.statistics import Share
+
+#: A row's identity to its judgement.
+Judgements = Mapping[tuple[int, str, str], Row]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A row with its offline metrics: "exact", "contains", "f1", or "choice" and the letter."""
+
+    row: Row
+    marks: Mapping[str, float]
+    letter: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        return bool(self.row["status"] == "answered")
+
+
+def mark(row: Row) -> Marked:
+    """Apply the offline metrics to a row; a failed one has none right."""
+    options = row["options"]
+    if row["status"] != "answered":
+        wrong = {"choice": 0.0} if options else {"exact": 0.0, "contains": 0.0, "f1": 0.0}
+        return Marked(row, wrong)
+    if options:
+        letter = read_letter(row["prediction"], options)
+        right = letter is not None and options[ord(letter) - ord("A")] == row["answer"]
+        return Marked(row, {"choice": float(right)}, letter)
+    scores = score_text(row["prediction"], row["answer"])
+    marks = {"exact": float(scores.exact), "contains": float(scores.contains), "f1": scores.f1}
+    return Marked(row, marks)
+
+
+@dataclass(frozen=True)
+class JudgeFigures:
+    """What one judge's verdicts come to.
+
+    Attributes:
+        accuracy: yes among judged and failed rows: a question without an answer is not right.
+        accuracy_judged: yes among judged rows only, as the field counts.
+        score: mean of the judged rows' scores, None without any.
+    """
+
+    judged: int
+    judge_failed: int
+    not_judged: int
+    accuracy: Share
+    accuracy_judged: Share
+    score: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "judged": self.judged,
+            "judge_failed": self.judge_failed,
+            "not_judged": self.not_judged,
+            "accuracy": self.accuracy.to_dict(),
+            "accuracy_judged": self.accuracy_judged.to_dict(),
+            "score": self.score,
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """The figures of all rows, or of those of one type of question.
+
+    Attributes:
+        asked: rows of the question file; answered + failed + not_reached.
+        accuracy: of each offline metric, right among answered and failed rows.
+        f1: mean over the same rows, None for multiple choice.
+        unreadable: answers to multiple-choice questions that name no option.
+        judges: by the judge's file name.
+    """
+
+    name: str
+    asked: int
+    answered: int
+    failed: int
+    not_reached: int
+    accuracy: Mapping[str, Share]
+    f1: float | None
+    unreadable: int
+    judges: Mapping[str, JudgeFigures]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "asked": self.asked,
+            "answered": self.answered,
+            "failed": self.failed,
+            "not_reached": self.not_reached,
+            "accuracy": {name: share.to_dict() for name, share in self.accuracy.items()},
+            "f1": self.f1,
+            "unreadable": self.unreadable,
+            "judges": {name: figures.to_dict() for name, figures in self.judges.items()},
+        }
+
+
+def summarise(
+    name: str, asked: int, marked: Sequence[Marked], judges: Mapping[str, Judgements]
+) -> Group:
+    """The figures of some rows, `asked` of which the question file has."""
+    answered = sum(m.answered for m in marked)
+    metrics = ["choice"] if any("choice" in m.marks for m in marked) else ["exact", "contains"]
+    return Group(
+        name=name,
+        asked=asked,
+        answered=answered,
+        failed=len(marked) - answered,
+        not_reached=asked - len(marked),
+        accuracy={
+            metric: Share(int(sum(m.marks[metric] for m in marked)), len(marked))
+            for metric in metrics
+        },
+        f1=_mean(m.marks["f1"] for m in marked if "f1" in m.marks),
+        unreadable=sum(m.answered and "choice" in m.marks and m.letter is None for m in marked),
+        judges={judge: _judge_figures(marked, verdicts) for judge, verdicts in judges.items()},
+    )
+
+
+def _judge_figures(marked: Sequence[Marked], verdicts: Judgements) -> JudgeFigures:
+    answered = [m for m in marked if m.answered]
+    found = [verdicts.get(identity_of(m.row), {"status": "not judged"}) for m in answered]
+    judged = [verdict for verdict in found if verdict["status"] == "judged"]
+    yes = sum(verdict["pred"] == "yes" for verdict in judged)
+    judge_failed = sum(verdict["status"] == "judge-failed" for verdict in found)
+    return JudgeFigures(
+        judged=len(judged),
+        judge_failed=judge_failed,
+        not_judged=len(answered) - len(judged) - judge_failed,
+        accuracy=Share(yes, len(judged) + len(marked) - len(answered)),
+        accuracy_judged=Share(yes, len(judged)),
+        score=_mean(verdict["score"] for verdict in judged),
+    )
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What an answered question took, on average. None where nothing was answered.
+
+    `seconds` counts a video's decoding and encoding once for all its questions, and of a batch's
+    time each question's part.
+    """
+
+    visual_tokens: float | None
+    prompt_tokens: float | None
+    answer_tokens: float | None
+    seconds: float | None
+    seconds_by_step: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "visual_tokens": self.visual_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "answer_tokens": self.answer_tokens,
+            "seconds": self.seconds,
+            "seconds_by_step": dict(self.seconds_by_step),
+        }
+
+
+def costs(rows: Iterable[Row]) -> Costs:
+    """Tokens and seconds per answered question."""
+    answered = [row for row in rows if row["status"] == "answered"]
+    if not answered:
+        return Costs(None, None, None, None, {})
+    videos: dict[str, dict[str, float]] = {}
+    steps = dict.fromkeys(("decode", "encode", "prompt", "perceive", "prefill", "generate"), 0.0)
+    for row in answered:
+        videos[row["video"]] = row["timings"]
+        for step in ("prompt", "perceive"):
+            steps[step] += row["timings"][step]
+        for step in ("prefill", "generate"):
+            steps[step] += row["timings"][step] / row["batch"]
+    for step in ("decode", "encode"):
+        steps[step] = sum(timings[step] for timings in videos.values())
+    by_step = {step: seconds / len(answered) for step, seconds in steps.items()}
+    tokens = {
+        name: _mean(row["tokens"][name] for row in answered)
+        for name in ("visual", "prompt", "answer")
+    }
+    return Costs(
+        tokens["visual"], tokens["prompt"], tokens["answer"], sum(by_step.values()), by_step
+    )
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None

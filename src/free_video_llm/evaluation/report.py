@@ -1,0 +1,195 @@
+"""The report of a run: all figures, its judges by exact version, the worst and some random rows.
+
+Reads a run's folder; how a report is shown is `render.py`'s and `page.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from free_video_llm.errors import ConfigError
+from free_video_llm.evaluation.answering import Row, identity_of
+from free_video_llm.evaluation.figures import (
+    Costs,
+    Group,
+    Judgements,
+    Marked,
+    costs,
+    mark,
+    summarise,
+)
+from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.store import read_lines, write_whole
+
+#: Rows of each sample.
+SAMPLE = 20
+
+
+@dataclass(frozen=True)
+class JudgeFile:
+    """A judge's verdicts on a run, and how it was asked."""
+
+    name: str
+    about: dict[str, Any]
+    verdicts: Judgements
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a run has to show.
+
+    Attributes:
+        run: `run.json`.
+        total: the figures of all rows.
+        kinds: the same by type of question.
+        judges: how each judge was asked, with the exact models that answered.
+        reasons: why questions failed, with counts, most frequent first.
+        worst, random: samples of rows.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    total: Group
+    kinds: tuple[Group, ...]
+    costs: Costs
+    judges: tuple[JudgeFile, ...]
+    reasons: tuple[tuple[str, int], ...]
+    worst: tuple[dict[str, Any], ...]
+    random: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON (docs/evaluation.md describes every entry)."""
+        return {
+            "schema": 1,
+            "name": self.name,
+            "set": self.run["set"],
+            "run": self.run,
+            "total": self.total.to_dict(),
+            "kinds": [group.to_dict() for group in self.kinds],
+            "per_question": self.costs.to_dict(),
+            "judges": {judge.name: judge.about for judge in self.judges},
+            "failures": [{"reason": reason, "rows": rows} for reason, rows in self.reasons],
+            "worst": list(self.worst),
+            "random": list(self.random),
+        }
+
+
+def read_judges(run: RunFolder) -> tuple[JudgeFile, ...]:
+    """The judges' files of a run.
+
+    Raises:
+        ConfigError: one is damaged.
+    """
+    judges = []
+    for path in sorted(run.path.glob("judge-*.jsonl")):
+        try:
+            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise ConfigError(
+                f"{path.with_suffix('.json')} is missing or damaged: judge again"
+            ) from None
+        verdicts = {identity_of(line): line for line in read_lines(path)}
+        judges.append(JudgeFile(path.stem.removeprefix("judge-"), about, verdicts))
+    return tuple(judges)
+
+
+def make_report(run: RunFolder, *, sample: int = SAMPLE, seed: int = 0) -> Report:
+    """Compute the report of a run, finished or not.
+
+    Raises:
+        ConfigError: there is no run, or a file of it is damaged.
+    """
+    about = run.read_run()
+    if about is None:
+        raise ConfigError(f"no run in {run.path}: it has no run.json")
+    marked = sorted((mark(row) for row in run.rows()), key=lambda m: int(m.row["row"]))
+    judges = read_judges(run)
+    verdicts = {judge.name: judge.verdicts for judge in judges}
+    by_kind: dict[str, list[Marked]] = {kind: [] for kind in about["questions"]["kinds"]}
+    for m in marked:
+        by_kind.setdefault(m.row["kind"], []).append(m)
+    kinds = tuple(
+        summarise(kind, about["questions"]["kinds"].get(kind, 0), rows, verdicts)
+        for kind, rows in by_kind.items()
+    )
+    return Report(
+        folder=run.path,
+        run=about,
+        total=summarise("all", about["questions"]["rows"], marked, verdicts),
+        kinds=kinds if len(kinds) > 1 else (),
+        costs=costs(m.row for m in marked),
+        judges=judges,
+        reasons=_reasons(marked),
+        worst=tuple(_sample_row(m, judges) for m in _worst(marked, judges, sample)),
+        random=tuple(_sample_row(m, judges) for m in _random(marked, sample, seed)),
+    )
+
+
+def _reasons(marked: Sequence[Marked]) -> tuple[tuple[str, int], ...]:
+    counts: dict[str, int] = {}
+    for m in marked:
+        if not m.answered:
+            # One reason for all videos: what is quoted differs from row to row.
+            reason = "".join(m.row["reason"].split("'")[::2]) or m.row["reason"]
+            counts[reason] = counts.get(reason, 0) + 1
+    return tuple(sorted(counts.items(), key=lambda item: -item[1])[:20])
+
+
+def _worst(marked: Sequence[Marked], judges: Sequence[JudgeFile], count: int) -> list[Marked]:
+    """Wrong answers, the furthest off first: by the first judge's score, or by token F1."""
+
+    def badness(m: Marked) -> tuple[float, float, int]:
+        verdict = judges[0].verdicts.get(identity_of(m.row), {}) if judges else {}
+        right = m.marks.get("f1", m.marks.get("choice", 0.0))
+        return float(verdict.get("score", 5.0)), right, int(m.row["row"])
+
+    def wrong(m: Marked) -> bool:
+        verdict = judges[0].verdicts.get(identity_of(m.row), {}) if judges else {}
+        if "pred" in verdict:
+            return bool(verdict["pred"] == "no")
+        return not m.marks.get("choice", m.marks.get("contains", 0.0))
+
+    return sorted((m for m in marked if m.answered and wrong(m)), key=badness)[:count]
+
+
+def _random(marked: Sequence[Marked], count: int, seed: int) -> list[Marked]:
+    chosen = random.Random(seed).sample(range(len(marked)), min(count, len(marked)))
+    return [marked[i] for i in sorted(chosen)]
+
+
+def _sample_row(m: Marked, judges: Sequence[JudgeFile]) -> dict[str, Any]:
+    said = {judge.name: judge.verdicts.get(identity_of(m.row)) for judge in judges}
+    kept = {key: m.row[key] for key in m.row if key not in ("token_ids", "timings", "batch")}
+    return kept | {"marks": dict(m.marks), "letter": m.letter, "judges": said}
+
+
+def write_report(report: Report, logs: str | Path) -> list[Path]:
+    """Write `report.json`, `report.md` and `report.html` below `logs/SET/NAME/`.
+
+    Raises:
+        ConfigError: they cannot be written.
+    """
+    from free_video_llm.evaluation.page import render_page
+    from free_video_llm.evaluation.render import render_markdown
+
+    folder = Path(logs) / report.run["set"] / report.name
+    data = json.dumps(report.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return [
+        write_whole(folder / "report.json", data),
+        write_whole(folder / "report.md", render_markdown(report)),
+        write_whole(folder / "report.html", render_page(report)),
+    ]
+
+
+def rows_of(run: RunFolder) -> list[Row]:
+    """All rows of a run in the question file's order."""
+    return sorted(run.rows(), key=lambda row: int(row["row"]))

@@ -1,0 +1,327 @@
+"""The evidence picture: question, answer, timeline, kept frames, tokens, one below the other."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from free_video_llm.picture import wording
+from free_video_llm.picture.frames import (
+    CAPTION_LINE,
+    GAP,
+    Scale,
+    caption_lines,
+    draw_caption,
+    draw_strip,
+    draw_thumbnail,
+    heat_scale,
+    proportions,
+    tile,
+)
+from free_video_llm.picture.marks import Mark, marks_for
+from free_video_llm.picture.sheet import (
+    BODY,
+    FAINT,
+    GRID,
+    INK,
+    LARGE,
+    MARGIN,
+    MUTED,
+    PANEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    Sheet,
+)
+from free_video_llm.picture.thumbnail import heat_strip
+from free_video_llm.picture.timeline import (
+    LANE,
+    MOST_GUIDES,
+    ScoreAxis,
+    TimeAxis,
+    draw_curve,
+    draw_lane_name,
+    draw_marks,
+    draw_samples,
+    draw_time_axis,
+    draw_time_grid,
+    mark_size,
+)
+
+if TYPE_CHECKING:
+    from free_video_llm.evidence import PathwayEvidence
+    from free_video_llm.pipeline import Answer
+
+INNER = WIDTH - 2 * MARGIN
+SECTION = 20.0
+CURVE_HEIGHT = 84.0
+BAR_HEIGHT = 13.0
+#: More thumbnails than this help nobody; the rest is counted.
+MOST_THUMBNAILS = 120
+GUTTER = 78.0
+#: Type size of an answer of several lines.
+LONG_ANSWER = 10.5
+
+
+def draw_evidence(answer: Answer, *, width_px: int, vector: bool, heat_map: bool) -> Figure:
+    """The whole picture."""
+    sheet = Sheet(width_px=width_px, vector=vector)
+    marks = marks_for(part.name for part in answer.evidence.pathways)
+    detailed = [p for p in answer.evidence.pathways if not wording.is_overview(answer, p)]
+    overviews = [p for p in answer.evidence.pathways if wording.is_overview(answer, p)]
+    y = draw_header(sheet, answer.question, answer.options, MARGIN)
+    y = _draw_answer(sheet, answer.text, y + 9)
+    y = _draw_timeline(sheet, answer, marks, y + SECTION)
+    if any(part.kept for part in detailed):
+        scale = heat_scale(detailed) if heat_map else None
+        y = _draw_frames(sheet, answer, detailed, marks, scale, y + SECTION)
+    for part in overviews:
+        if part.kept:
+            y = _draw_overview(sheet, answer, part, marks[part.name], y + SECTION)
+    y = _draw_tokens(sheet, answer, marks, y + SECTION)
+    y = _draw_footer(sheet, answer, y + SECTION - 4)
+    return sheet.finish(y + MARGIN - 8)
+
+
+def draw_header(sheet: Sheet, question: str, options: tuple[str, ...], y: float) -> float:
+    """The question, and what there was to choose from; returns where they end."""
+    sheet.text(MARGIN, y + SMALL, "Question", size=SMALL, color=MUTED)
+    y = sheet.paragraph(
+        MARGIN, y + SMALL + 5, question, width=INNER, most=9, size=12.5, name="question"
+    )
+    if options:
+        listed = " · ".join(f"({chr(65 + n % 26)}) {text}" for n, text in enumerate(options))
+        y = sheet.paragraph(MARGIN, y + 2, listed, width=INNER, most=6, color=MUTED, name="options")
+    return y
+
+
+def _draw_answer(sheet: Sheet, text: str, y: float) -> float:
+    clean = sheet.letters.clean(text)
+    width, said = INNER - 28, bool(clean)
+    size, most = (LARGE, 3) if said else (BODY + 1, 1)
+    if said and _count_lines(sheet, clean, width) > most:
+        size, most = LONG_ANSWER, 12
+    # The panel lies below the text but is as high as the text becomes: it is drawn first, stretched
+    # afterwards.
+    panel = sheet.box(MARGIN, y, INNER, 1, fill=PANEL, name="answer-panel")
+    rule = sheet.box(MARGIN, y, 3, 1, fill=INK)
+    sheet.text(MARGIN + 14, y + 9 + SMALL, "Answer", size=SMALL, color=MUTED)
+    end = sheet.paragraph(
+        MARGIN + 14, y + 9 + SMALL + 5, clean if said else "the model said nothing", width=width,
+        most=most, size=size, bold=size == LARGE, italic=not said, color=INK if said else MUTED,
+        name="answer",
+    ) + 7  # fmt: skip
+    panel.set_height(end - y)
+    rule.set_height(end - y)
+    return end
+
+
+def _count_lines(sheet: Sheet, clean: str, width: float) -> int:
+    return len(sheet.letters.wrap(clean, sheet.letters.font(LARGE, bold=True), width, most=4))
+
+
+def draw_title(sheet: Sheet, y: float, title: str, note: str = "") -> float:
+    """A section's title with a note at its right; returns where the section begins."""
+    used = sheet.text(MARGIN, y + TITLE, title, size=TITLE, bold=True, name="title")
+    if note:
+        font = sheet.letters.font(SMALL)
+        short = sheet.letters.fit(note, font, INNER - used - 16)
+        sheet.text(WIDTH - MARGIN, y + TITLE, short, size=SMALL, color=MUTED, align="right",
+                   name="note")  # fmt: skip
+    return y + TITLE + 9
+
+
+def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: float) -> float:
+    evidence = answer.evidence
+    y = draw_title(
+        sheet, y, "When", "similarity of the question with each sampled frame, and what was kept"
+    )
+    axis = TimeAxis.of(evidence, MARGIN + GUTTER, WIDTH - MARGIN - 34)
+    scores = ScoreAxis.of(evidence.scores, y, y + CURVE_HEIGHT)
+    lanes = scores.bottom + 9 + LANE / 2
+    end = lanes + len(evidence.pathways) * LANE + LANE / 2 + 3
+    draw_time_grid(sheet, axis, scores.top, end)
+    draw_curve(sheet, evidence, axis, scores)
+    pointed = [p for p in evidence.pathways if p.kept and not wording.is_overview(answer, p)]
+    draw_samples(sheet, evidence, axis, lanes)
+    if sum(len(part.kept) for part in pointed) <= MOST_GUIDES:
+        for part in pointed:
+            lane = lanes + (evidence.pathways.index(part) + 1) * LANE
+            for kept in part.kept:
+                x = axis.x(kept.second)
+                sheet.line([(x, scores.y(kept.score)), (x, lane)], color=marks[part.name].color,
+                           width=0.7)  # fmt: skip
+    for part in pointed:
+        size = mark_size(len(part.kept), axis.right - axis.left, 8.5)
+        xs = [axis.x(kept.second) for kept in part.kept]
+        ys = [scores.y(kept.score) for kept in part.kept]
+        mark = marks[part.name]
+        sheet.marks(xs, ys, shape=mark.shape, color=mark.color, size=size, name="curve-marks")
+    draw_lane_name(sheet, MARGIN, lanes, "sampled", GUTTER - 8)
+    _draw_count(sheet, lanes, len(evidence.frames))
+    for number, part in enumerate(evidence.pathways, 1):
+        lane = lanes + number * LANE
+        draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, marks[part.name])
+        draw_marks(sheet, part, marks[part.name], axis, lane)
+        _draw_count(sheet, lane, len(part.kept))
+    return draw_time_axis(sheet, axis, end)
+
+
+def _draw_count(sheet: Sheet, y: float, number: int) -> None:
+    sheet.text(WIDTH - MARGIN, y + 2.7, f"{number:,}", size=SMALL, color=MUTED, align="right",
+               name="lane-count")  # fmt: skip
+
+
+def _draw_frames(
+    sheet: Sheet,
+    answer: Answer,
+    parts: list[PathwayEvidence],
+    marks: dict[str, Mark],
+    scale: Scale,
+    y: float,
+) -> float:
+    evidence = answer.evidence
+    kept = [(part, frame) for part in parts for frame in part.kept]
+    cropped = any(part.cropped for part in parts)
+    y = draw_title(sheet, y, "Where" if cropped else "Kept frames")
+    _draw_key(sheet, y - 9, cropped=cropped, scale=scale)
+    shown = kept[:MOST_THUMBNAILS]
+    tiling = tile(len(shown), proportions(evidence), INNER)
+    axis = TimeAxis.of(evidence, 0, 1)
+    row_height = tiling.height + 4 + caption_lines(tiling.width) * CAPTION_LINE + GAP
+    for number, (part, frame) in enumerate(shown):
+        row, column = divmod(number, tiling.columns)
+        x, top = MARGIN + column * (tiling.cell + GAP), y + row * row_height
+        mark = marks[part.name]
+        draw_thumbnail(
+            sheet, evidence, frame, (x, top, tiling.width, tiling.height), color=mark.color,
+            scale=scale, line=1.8 if tiling.width > 90 else 1.3,
+        )  # fmt: skip
+        draw_caption(
+            sheet, x, top + tiling.height + 3, tiling.width, mark=mark,
+            texts=(part.name, axis.stamp(frame.second), wording.score(frame.score)),
+        )  # fmt: skip
+    y += ((len(shown) - 1) // tiling.columns + 1) * row_height - GAP
+    if len(kept) > len(shown):
+        more = f"and {wording.count(len(kept) - len(shown), 'more frame')}, not shown"
+        sheet.text(MARGIN, y + 12, more, size=SMALL, color=MUTED, name="more")
+        y += 14
+    return y
+
+
+def _draw_key(sheet: Sheet, baseline: float, *, cropped: bool, scale: Scale) -> None:
+    """What frame, dimming and colours mean, on the title's line."""
+    if not cropped:
+        sheet.text(WIDTH - MARGIN, baseline, "whole frames: nothing was cut away", size=SMALL,
+                   color=MUTED, align="right", name="note")  # fmt: skip
+        return
+    x = WIDTH - MARGIN
+    if scale is not None:
+        low, high = (wording.score(value) for value in scale)
+        x -= sheet.text(x, baseline, high, size=SMALL, color=MUTED, align="right", name="note") + 4
+        sheet.image(x - 54, baseline - 6.5, 54, 7, heat_strip, name="key")
+        x -= 58
+        label = f"patch similarity {low}"
+        x -= sheet.text(x, baseline, label, size=SMALL, color=MUTED, align="right", name="note")
+        x -= 16
+    label = "kept, the rest dimmed"
+    x -= sheet.text(x, baseline, label, size=SMALL, color=MUTED, align="right", name="note") + 5
+    sheet.box(x - 10, baseline - 6.8, 10, 7.6, edge=INK, line=1.2)
+
+
+def _draw_overview(
+    sheet: Sheet, answer: Answer, part: PathwayEvidence, mark: Mark, y: float
+) -> float:
+    evidence = answer.evidence
+    axis = TimeAxis.of(evidence, 0, 1)
+    stamps = [axis.stamp(kept.second) for kept in part.kept]
+    font = sheet.letters.font(TITLE, bold=True)
+    title = sheet.letters.fit(sheet.letters.clean(f"Overview: {part.name}"), font, INNER / 2)
+    grid = wording.grid_of(answer, part)
+    shown, end = draw_strip(sheet, evidence, part, grid, (MARGIN, y + TITLE + 9, INNER),
+                            stamps=stamps)  # fmt: skip
+    note = f"{wording.count(len(part.kept), 'frame')}, {wording.how(answer, part)}"
+    if shown < len(part.kept):
+        note += f"; {shown} of them shown"
+    draw_title(sheet, y, title, note)
+    wide = sheet.measure(title, TITLE, bold=True)
+    sheet.marks([MARGIN + wide + 10], [y + TITLE - 3.4], shape=mark.shape, color=mark.color, size=7)
+    return end
+
+
+def _draw_tokens(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: float) -> float:
+    evidence = answer.evidence
+    whole = max(evidence.all_tokens, evidence.tokens, 1)
+    share = evidence.tokens / max(evidence.all_tokens, 1)
+    percent = f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
+    y = draw_title(
+        sheet, y, f"{evidence.tokens:,} of {evidence.all_tokens:,} tokens ({percent})",
+        f"whole bar: {_all_frames(evidence.all_tokens, len(evidence.frames))}",
+    )  # fmt: skip
+    sheet.box(MARGIN, y, INNER, BAR_HEIGHT, fill="#dfe4e8", name="all-tokens")
+    x = MARGIN
+    for part in evidence.pathways:
+        wide = INNER * part.tokens / whole
+        sheet.box(x, y, wide, BAR_HEIGHT, fill=marks[part.name].color, name="tokens")
+        if x > MARGIN:
+            sheet.line([(x, y), (x, y + BAR_HEIGHT)], color="#ffffff", width=0.8)
+        x += wide
+    y += BAR_HEIGHT + 6
+    font = sheet.letters.font(SMALL)
+    for part in evidence.pathways:
+        mark, base = marks[part.name], y + 9
+        sheet.marks([MARGIN + 4], [base - 2.7], shape=mark.shape, color=mark.color, size=7)
+        name = sheet.letters.fit(sheet.letters.clean(part.name), font, 74)
+        sheet.text(MARGIN + 12, base, name, size=SMALL, name="token-row")
+        sheet.text(MARGIN + 130, base, f"{part.tokens:,}", size=SMALL, bold=True, align="right",
+                   name="token-row")  # fmt: skip
+        detail = ", ".join(filter(None, (wording.per_frame(part), wording.how(answer, part))))
+        detail = sheet.letters.fit(detail, font, INNER - 142)
+        sheet.text(MARGIN + 142, base, detail, size=SMALL, color=MUTED, name="token-row")
+        y += 13
+    return y
+
+
+def _all_frames(tokens: int, frames: int) -> str:
+    if frames == 1:
+        return "the sampled frame at full detail"
+    return f"all {frames:,} sampled frames at full detail, {tokens // max(frames, 1):,} each"
+
+
+def _draw_footer(sheet: Sheet, answer: Answer, y: float) -> float:
+    times = answer.timings
+    clip = sheet.letters.clean(wording.clip_name(answer.evidence))
+    font = sheet.letters.font(SMALL)
+    clip = sheet.letters.fit_middle(clip, font, INNER * 0.5)
+    name, notation = answer.plan.name, str(answer.plan)
+    plan = notation if notation.startswith(name) else f"{name}: {notation}"
+    watched = times.decode + times.encode
+    asked = wording.seconds(wording.asking_seconds(answer))
+    rows = [
+        ("Clip", f"{clip} · {wording.clip_words(answer.evidence)}", 2),
+        ("Model", answer.model, 2),
+        ("Plan", plan, 3),
+        ("Time", f"watched in {wording.seconds(watched)}, once for all questions; "
+                 f"asked and answered in {asked}", 1),
+    ]  # fmt: skip
+    rows += [("Note", text, 2) for text in answer.warnings[:4]]
+    return draw_rows(sheet, rows, y)
+
+
+def draw_rows(sheet: Sheet, rows: list[tuple[str, str, int]], y: float) -> float:
+    """Small print: label, text, and lines at most; then what could not be set."""
+    sheet.line([(MARGIN, y), (WIDTH - MARGIN, y)], color=GRID, width=0.8)
+    y += 7
+    put = partial(sheet.paragraph, width=INNER - 44, size=SMALL, color=MUTED, name="footer")
+    for label, text, most in rows:
+        sheet.text(MARGIN, y + SMALL, label, size=SMALL, color=FAINT, name="footer-label")
+        y = put(MARGIN + 44, y, text, most=most)
+    missing = len(sheet.letters.missing)
+    if missing:
+        sheet.text(MARGIN, y + SMALL, "Note", size=SMALL, color=FAINT, name="footer-label")
+        text = (f"{wording.count(missing, 'character')} stand as boxes, as no font of this "
+                "machine has them (Noto fonts would)")  # fmt: skip
+        y = put(MARGIN + 44, y, text, most=2)
+    return y

