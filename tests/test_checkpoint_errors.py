@@ -58,7 +58,7 @@ def change_config(folder: Path, **values: object) -> None:
 TENSORS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], tuple[str, ...]]] = {
     "missing": (lambda t: t.pop(PROJECTOR), (PROJECTOR, "[24, 32]", "missing")),
     "missing layer": (
-        lambda t: [t.pop(name) for name in list(t) if ".layers.1.mlp" in name],
+        lambda t: [t.pop(name) for name in list(t) if name.startswith("model.layers.1.mlp")],
         ("model.layers.1.mlp.gate_proj.weight", "missing"),
     ),
     "missing in the tower": (
@@ -167,7 +167,10 @@ FILES: dict[str, tuple[Damage, str]] = {
         lambda f: change_config(f, hidden_size=None, num_attention_heads=None),
         "config.json: it lacks hidden_size, num_attention_heads",
     ),
-    "sizes wrong": (lambda f: change_config(f, hidden_size="many"), "config.json: "),
+    "sizes wrong": (
+        lambda f: change_config(f, hidden_size="many"),
+        "config.json: Validation error for field 'hidden_size': TypeError",
+    ),
     "heads that do not divide": (
         lambda f: change_config(f, num_attention_heads=0),
         "config.json: ",

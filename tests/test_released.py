@@ -58,13 +58,17 @@ def test_each_tower_sees_each_frame_once(golden: Path, checkpoint: str, towers: 
     with counted(llm) as passes:
         for name in PRESETS:
             for geometry in ("true", "released"):
+                plan = Plan.preset(name, geometry=geometry)
                 passes.clear()
                 video = llm.watch(frames)
-                video.ask("what is it?", plan=name, geometry=geometry, max_new_tokens=1)
+                video.perceive("what is it?", plan)
                 assert sum(passes) == towers * len(frames), (name, geometry)
                 passes.clear()
-                video.perceive("and where is it now?", Plan.preset(name, geometry=geometry))
+                video.perceive("and where is it now?", plan)
                 assert sum(passes) == 0, (name, geometry)
+        passes.clear()
+        llm.watch(frames).ask("what is it?", plan="paper@released", max_new_tokens=2)
+        assert sum(passes) == towers * len(frames)
 
 
 def test_a_second_question_of_any_kind_costs_no_pass(tiny: VideoLLM) -> None:

@@ -75,25 +75,35 @@ SEEKABLE = {
 }
 # Files in which a seek may land too late, or that keep no times or wrong ones: frames are counted.
 IMPRECISE = {
-    "mpeg2.mpg": {"gop": 30, "codec": "mpeg2video", "options": {"bf": "2"}},
+    "mpeg2.mpg": {"frames": 90, "gop": 30, "codec": "mpeg2video", "options": {"bf": "2"}},
 }
 TIMELESS = {
-    "reordered.avi": {"options": PLAIN},
-    "reordered_mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
-    "bare.h264": {"options": PLAIN},
+    "reordered.avi": {"frames": 90, "options": PLAIN},
+    "reordered_mpeg4.avi": {"frames": 90, "codec": "mpeg4", "options": {"bf": "2"}},
+    "bare.h264": {"frames": 90, "options": PLAIN},
 }
+MADE = {**SEEKABLE, **IMPRECISE, **TIMELESS}
+
+
+class Clips:
+    """A folder in which `clips / name` is made when it is first asked for."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __truediv__(self, name):
+        path = self.folder / name
+        if not path.exists():
+            if name == "partial.gif":
+                make_gif(path)
+            else:
+                make_video(path, **{"frames": 120, **MADE[name]})
+        return path
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory):
-    """Every file of SEEKABLE and TIMELESS and a GIF, made once."""
-    folder = tmp_path_factory.mktemp("clips")
-    for name, how in SEEKABLE.items():
-        make_video(folder / name, frames=120, **how)
-    for name, how in {**IMPRECISE, **TIMELESS}.items():
-        make_video(folder / name, frames=90, **how)
-    make_gif(folder / "partial.gif")
-    return folder
+    return Clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture

@@ -260,10 +260,8 @@ def _open_original(folder: Path, config: Mapping[str, Any], scorer: str | None) 
     newline = "model.image_newline" in tensors
     try:
         built = original_layout.transformers_config(config, vision, has_newline=newline)
-    except (TypeError, ValueError, KeyError) as error:
+    except Exception as error:  # ours, and validation of any kind
         raise CheckpointError(f"{folder / 'config.json'}: {first_line(error)}") from None
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
     return built, tensors, clip
 
 

@@ -8,7 +8,7 @@ needs the original. Other checkpoints get transformers' tokenizer, which has the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 from free_video_llm.errors import CheckpointError
 from free_video_llm.weights import first_line, read_json
 
+_SPACE = "\u2581"  # how sentencepiece writes a space
+#: Appended to a serialised model it overrides one field: normalizer_spec.add_dummy_prefix = false.
+_NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 _SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -32,23 +35,32 @@ class _Added:
 
 @dataclass
 class SentencePieceTokenizer:
-    """Llama's slow ("legacy") tokenizer: added tokens are cut out, sentencepiece takes the rest."""
+    """Llama's slow tokenizer: added tokens are cut out, sentencepiece takes the rest.
+
+    Attributes:
+        special: added tokens that stand for themselves at the start of a text, without a space.
+        legacy: whether each part between added tokens gets a space before it, or the text as a
+            whole (transformers #24565). Prompts without added tokens come out alike.
+        prefix: whether the text as a whole gets one.
+    """
 
     folder: Path
     add_bos: bool = True
     added: tuple[_Added, ...] = ()
     named: dict[str, str] = field(default_factory=dict)
+    special: frozenset[str] = frozenset()
+    legacy: bool = True
+    prefix: bool = True
 
     def __post_init__(self) -> None:
-        import sentencepiece
-
-        self._pieces = sentencepiece.SentencePieceProcessor()
+        model = self.folder / "tokenizer.model"
         try:
-            self._pieces.Load(str(self.folder / "tokenizer.model"))
+            stored = model.read_bytes()
+            self._pieces = _load_pieces(stored)
+            self._bare = _load_pieces(stored + _NO_DUMMY_PREFIX)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"cannot read {self.folder / 'tokenizer.model'} as a sentencepiece model: "
-                f"{str(error).splitlines()[0]}"
+                f"cannot read {model} as a sentencepiece model: {first_line(error)}"
             ) from None
         listed = {token.content for token in self.added}
         named = {text for text in self.named.values() if text not in listed}
@@ -58,42 +70,41 @@ class SentencePieceTokenizer:
         self._by_id = {token.id: token for token in self.added}
         ordered = sorted(self._by_text, key=len, reverse=True)
         self._cut = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._unknown = self.named.get("unk_token", "<unk>")
 
     @classmethod
     def from_folder(cls, folder: Path) -> SentencePieceTokenizer:
         """Read `tokenizer.model` and what the JSON files beside it say of added tokens."""
         config = read_json(folder / "tokenizer_config.json")
-        special = read_json(folder / "special_tokens_map.json")
-        named = {}
-        for key in _SPECIAL_KEYS:
-            value = special.get(key, config.get(key))
-            if value:
-                named[key] = value["content"] if isinstance(value, dict) else str(value)
+        mapped = read_json(folder / "special_tokens_map.json")
         try:
-            added = [
-                _Added(
-                    str(entry["content"]),
-                    int(number),
-                    bool(entry.get("special")),
-                    bool(entry.get("lstrip")),
-                    bool(entry.get("rstrip")),
-                )
-                for number, entry in (config.get("added_tokens_decoder") or {}).items()
-            ]
-            more = read_json(folder / "added_tokens.json")
-            known = {token.content for token in added}
-            added += [
-                _Added(text, int(number), text in named.values())
-                for text, number in more.items()
-                if text not in known
-            ]
+            named = {}
+            for key in _SPECIAL_KEYS:
+                value = mapped.get(key, config.get(key))
+                if value:
+                    named[key] = _text_of(value)
+            more = mapped.get("additional_special_tokens", config.get("additional_special_tokens"))
+            special = frozenset([*named.values(), *(_text_of(value) for value in more or [])])
+            added = _added_tokens(config, read_json(folder / "added_tokens.json"), special)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CheckpointError(
                 f"{folder}: the added tokens in tokenizer_config.json or added_tokens.json are "
                 "not a table of numbers and tokens"
             ) from None
-        add_bos = config.get("add_bos_token")
-        return cls(folder, True if add_bos is None else bool(add_bos), tuple(added), named)
+
+        def flag(name: str) -> bool:
+            value = config.get(name)
+            return True if value is None else bool(value)
+
+        return cls(
+            folder,
+            add_bos=flag("add_bos_token"),
+            added=added,
+            named=named,
+            special=special,
+            legacy=flag("legacy"),
+            prefix=bool(config.get("add_prefix_space", True)),
+        )
 
     # --- the part of transformers' interface that is used ----------------------------------
 
@@ -136,10 +147,35 @@ class SentencePieceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text without begin or end token."""
+        if self.legacy:
+            return self._encode_parts(self._segments(text), self._pieces.EncodeAsIds)
+        if not text:
+            return []
+        text = (_SPACE if self.prefix else "") + text.replace(_SPACE, " ")
+        parts = list(self._segments(text))
+        if (
+            len(parts) > 1
+            and parts[0] == _SPACE
+            and getattr(parts[1], "content", "") in self.special
+        ):
+            del parts[0]
+        return self._encode_parts(parts, self._encode_bare)
+
+    def _encode_parts(
+        self, parts: Iterable[str | _Added], encode: Callable[[str], list[int]]
+    ) -> list[int]:
         ids: list[int] = []
-        for piece in self._segments(text):
-            ids += [piece.id] if isinstance(piece, _Added) else self._pieces.EncodeAsIds(piece)
+        for part in parts:
+            ids += [part.id] if isinstance(part, _Added) else encode(part)
         return ids
+
+    def _encode_bare(self, part: str) -> list[int]:
+        """Without a space before it. Sentencepiece drops one at the very start, so another text
+        that is cut off again goes before it."""
+        if not part.startswith((_SPACE, " ")):
+            return list(self._bare.EncodeAsIds(part))
+        skip = len(self._bare.EncodeAsIds(self._unknown))
+        return list(self._bare.EncodeAsIds(self._unknown + part)[skip:])
 
     def _segments(self, text: str) -> Iterable[str | _Added]:
         start = 0
@@ -175,6 +211,32 @@ class SentencePieceTokenizer:
 
     def _decode_run(self, run: list[int]) -> str:
         return str(self._pieces.DecodeIds(run)) if run else ""
+
+
+def _load_pieces(stored: bytes) -> Any:
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor()
+    pieces.LoadFromSerializedProto(stored)
+    return pieces
+
+
+def _text_of(value: Any) -> str:
+    return str(value["content"]) if isinstance(value, dict) else str(value)
+
+
+def _added_tokens(
+    config: Mapping[str, Any], more: Mapping[str, Any], special: frozenset[str]
+) -> tuple[_Added, ...]:
+    """What tokenizer_config.json and, in older checkpoints, added_tokens.json list."""
+    added = {}
+    for number, entry in (config.get("added_tokens_decoder") or {}).items():
+        strips = bool(entry.get("lstrip")), bool(entry.get("rstrip"))
+        token = _Added(str(entry["content"]), int(number), bool(entry.get("special")), *strips)
+        added[token.content] = token
+    for text, number in more.items():
+        added.setdefault(text, _Added(text, int(number), text in special))
+    return tuple(added.values())
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -45,9 +45,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing."""
+    """What an error says, in one line of at most 200 characters; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    text = text or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from made_questions import write_csv
 
 from free_video_llm import VideoLLM
 from free_video_llm.config import RunConfig, Task
-from made_questions import write_csv
 from media import make_video, numbered
 from tiny_checkpoints import write_original
 
-# Runs are started in many processes here; each shall be content with one thread.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 PLAN = "slow=prompt:2/spatial_1d_max_pool+fast=all/adaptive_2d_pool:2x2"
 VIDEOS, QUESTIONS = 8, 5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """The model is so small that threads only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from made_questions import write_csv
+
 from free_video_llm import VideoLLM
 from free_video_llm.benchmarks import Question
 from free_video_llm.config import RunConfig, Task, print_config
