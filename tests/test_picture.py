@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
     ("name", "begins"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
 )
 def test_save_picture_writes_each_format(tmp_path: Path, name: str, begins: bytes) -> None:
-    path = save_picture(make_answer(3), tmp_path / "new" / "folder" / name)
+    path = save_picture(make_answer(1), tmp_path / "new" / "folder" / name)
     assert path == tmp_path / "new" / "folder" / name
     assert path.read_bytes().startswith(begins)
 
@@ -162,7 +163,7 @@ def test_odd_widths_are_refused(width: object) -> None:
 
 
 def test_the_same_answer_gives_the_same_pdf(tmp_path: Path) -> None:
-    answer = make_answer(2, plan="freeva")
+    answer = make_answer(1, plan="freeva")
     one = save_picture(answer, tmp_path / "1.pdf").read_bytes()
     assert one == save_picture(answer, tmp_path / "2.pdf").read_bytes()
 
@@ -294,11 +295,10 @@ def test_save_comparison_writes_and_refuses(tmp_path: Path) -> None:
 def test_threads_draw_at_the_same_time_and_leave_settings_alone(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     answers = [make_answer(n, question=q) for n, q in ((2, CHINESE), (3, LONG), (4, EMOJI))]
-    one_by_one = [
-        save_picture(a, tmp_path / f"s{n}.png").read_bytes() for n, a in enumerate(answers)
-    ]
+    save = partial(save_picture, width_px=400)
+    one_by_one = [save(a, tmp_path / f"s{n}.png").read_bytes() for n, a in enumerate(answers)]
     threads = [
-        threading.Thread(target=save_picture, args=(a, tmp_path / f"t{n}.png"))
+        threading.Thread(target=save, args=(a, tmp_path / f"t{n}.png"))
         for n, a in enumerate(answers)
     ]
     for thread in threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def test_special_tokens_are_cut_out_though_no_file_lists_them(
     """As the slow tokenizer does with LLaVA-v1.5's files, which have no added_tokens_decoder."""
     red, star = vicuna.encode("red"), vicuna.encode("star")
     assert vicuna.encode("red</s>star") == [*red, 2, *star]
-    assert vicuna.decode([*red, 2, *star]) == "redstar"
-    assert vicuna.decode([*red, 2], skip_special_tokens=False) == "red</s>"
+    assert vicuna.decode([*red, 2, *star]) == "red star"
+    assert vicuna.decode([*red, 2], skip_special_tokens=False) == "red </s>"
     assert (vicuna.bos_token_id, vicuna.eos_token_id, vicuna.unk_token_id) == (1, 2, 0)
     assert vicuna.pad_token_id is None
 
@@ -62,6 +63,30 @@ def test_chatml_marks_are_one_token_each(
     assert token_id(chatml, "<|im_end|>") == END
     assert token_id(vicuna, "<|im_end|>") is None
     assert chatml.decode([6, END]) == "<|im_start|>"  # the one is special, the other is not
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_what_goes_before_a_part_of_a_text(tmp_path: Path, legacy: bool) -> None:
+    """Legacy: a space before each part between added tokens; else one before the whole text.
+
+    The ids were checked against transformers 4.38.2's slow tokenizer.
+    """
+    write_tokenizer(tmp_path, chatml=True)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    write_json(tmp_path / "tokenizer_config.json", config | {"legacy": legacy})
+    tokenizer = load_tokenizer(tmp_path)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    space = pieces.piece_to_id("▁")
+    system = pieces.encode("system\n")
+    bare = system[1:] if system[0] == space else None
+    assert bare is not None  # the space is a piece of its own here
+    ids = tokenizer.encode("<|im_start|>system\n<|im_end|> a")
+    if legacy:
+        assert ids == [6, *system, END, *pieces.encode(" a")]
+    else:  # the first space is kept, since <|im_start|> is not called special
+        assert ids == [space, 6, *bare, END, *pieces.encode("a")]
+    assert tokenizer.encode("the star") == pieces.encode("the star")
+    assert tokenizer.encode("\nwhat?") == pieces.encode("\nwhat?")
 
 
 @pytest.mark.parametrize(("lstrip", "rstrip"), [(True, False), (False, True), (False, False)])

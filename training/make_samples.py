@@ -97,13 +97,13 @@ SAMPLES = {
         "Where is the moon?",
         "What shape is the blue object?",
         "Is there a green square?",
-        "Is there a red ring?",
+        "Is there a moon?",
     ),
     "needle": (
         needle,
         "What color is the diamond?",
         "Where is the diamond?",
-        "Is there a yellow cross?",
+        "Is there a star?",
         "Is there a yellow diamond?",
     ),
     "cuts": (

@@ -197,20 +197,15 @@ class SentencePieceTokenizer:
         parts: list[str] = []
         run: list[int] = []
         size = self._pieces.GetPieceSize()
-        for number in ids:
-            token = self._by_id.get(int(number))
-            if token is None and number < size:
-                run.append(int(number))
-                continue
-            parts.append(self._decode_run(run))
-            run = []
-            if token is not None and not (skip_special_tokens and token.special):
-                parts.append(token.content)
-        parts.append(self._decode_run(run))
-        return "".join(parts)
-
-    def _decode_run(self, run: list[int]) -> str:
-        return str(self._pieces.DecodeIds(run)) if run else ""
+        for number in map(int, ids):
+            token = self._by_id.get(number)
+            if token is None:
+                run += [number] if number < size else []
+            elif not (skip_special_tokens and (token.special or token.content in self.special)):
+                parts += [self._pieces.DecodeIds(run) if run else "", token.content]
+                run = []
+        parts.append(self._pieces.DecodeIds(run) if run else "")
+        return " ".join(part for part in parts if part)
 
 
 def _load_pieces(stored: bytes) -> Any:

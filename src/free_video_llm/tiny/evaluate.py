@@ -33,8 +33,8 @@ from free_video_llm.tiny.videos import (
 
 #: Training draws from seeds of the form [small, small]; these are apart.
 SEED = 20_261_122
-#: The prompt-guided plan and uniform frames, the same number of tokens; see `fvl plans`.
-NEEDLE_PLANS = ("prompt-3", "uniform-3", "paper", "uniform=uniform:17/spatial_1d_max_pool")
+#: Three prompt-guided frames, and three uniform ones: the same number of tokens (`fvl plans`).
+NEEDLE_PLANS = ("prompt-3", "uniform-3")
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def draw_set(
         number += 1
         if needle:
             clip, thing = sample_needle(rng)
-            kind = min(KINDS, key=lambda k: asked[k])
-            question = needle_question(clip, thing, kind, rng)
-            questions = [question] if question else []
+            behind = sorted(KINDS, key=lambda k: asked[k])[:per_clip]
+            drawn = [needle_question(clip, thing, kind, rng) for kind in behind]
+            questions = [question for question in drawn if question is not None]
         else:
             clip = sample_clip(rng)
             # One of each kind at the most, those that are behind first.
@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--questions", type=int, default=600)
-    parser.add_argument("--plans", nargs="+", help="default: paper; with --needle four to compare")
+    parser.add_argument("--plans", nargs="+", help="default: paper; with --needle two to compare")
     parser.add_argument(
         "--needle",
         action="store_true",
