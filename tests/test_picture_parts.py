@@ -52,7 +52,14 @@ def test_wrap_and_fit_cut_with_an_ellipsis() -> None:
 
 def test_lines_break_where_the_script_allows_it() -> None:
     assert list(breakable_parts("so long_name, 3-4")) == ["so ", "long_", "name, ", "3-", "4"]
-    assert list(breakable_parts("这是「问题」，对吗？")) == ["这", "是", "「问", "题」，", "对", "吗？"]
+    assert list(breakable_parts("这是「问题」，对吗？")) == [
+        "这",
+        "是",
+        "「问",
+        "题」，",
+        "对",
+        "吗？",
+    ]
 
 
 def test_characters_without_a_font_stand_as_boxes(caplog: pytest.LogCaptureFixture) -> None:

@@ -109,7 +109,7 @@ class SentencePieceTokenizer:
     # --- the part of transformers' interface that is used ----------------------------------
 
     def __len__(self) -> int:
-        return max([self._pieces.GetPieceSize(), *(t.id + 1 for t in self.added)])
+        return max([int(self._pieces.GetPieceSize()), *(t.id + 1 for t in self.added)])
 
     def _id_of(self, key: str) -> int | None:
         text = self.named.get(key)
