@@ -87,11 +87,14 @@ def draw_set(
             clip, thing = sample_needle(rng)
             behind = sorted(KINDS, key=lambda k: asked[k])[:per_clip]
             drawn = [needle_question(clip, thing, kind, rng) for kind in behind]
-            questions = [question for question in drawn if question is not None]
+            questions = [q for q in drawn if q is not None]
         else:
             clip = sample_clip(rng)
-            # One of each kind at the most, those that are behind first.
-            pool = {q.kind: q for q in clip_questions(clip, 40, rng)}
+            # One of each kind at the most, those that are behind first. The first drawn of a kind
+            # is as often a yes as a no; later ones are what the clip has left.
+            pool: dict[str, Question] = {}
+            for question in clip_questions(clip, 40, rng):
+                pool.setdefault(question.kind, question)
             order = sorted(pool, key=lambda k: asked[k])
             questions = [pool[k] for k in order[:per_clip]]
         questions = questions[: count - sum(asked.values())]
