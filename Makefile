@@ -40,9 +40,9 @@ bench: $(STAMP)
 
 ## Train the embedded model again: about two hours on two cores.
 tiny: $(STAMP)
-	cd training && ../$(BIN)/python train_clip.py --out ../build/clip1 --steps 2000
+	cd training && ../$(BIN)/python train_clip.py --out ../build/clip1 --steps 2500 --stop 1500
 	cd training && ../$(BIN)/python train_clip.py --out ../build/clip2 --resume ../build/clip1 \
-		--steps 1800 --shape-weight 3 --rate 1.2e-3 --seed 11
+		--steps 1150 --shape-weight 3 --rate 1.1e-3 --seed 11
 	cd training && ../$(BIN)/python train_llm.py --clip ../build/clip2 --out ../build/tiny
 	cp -r build/tiny/. src/free_video_llm/tiny/weights/
 
@@ -52,8 +52,8 @@ samples: $(STAMP)
 
 ## What the embedded model gets right on clips it has never seen.
 tiny-score: $(STAMP)
-	$(BIN)/python -m free_video_llm.tiny.evaluate --questions 600
-	$(BIN)/python -m free_video_llm.tiny.evaluate --needle --questions 500
+	$(BIN)/python -m free_video_llm.tiny.evaluate --questions 510
+	$(BIN)/python -m free_video_llm.tiny.evaluate --needle --questions 510
 
 clean:
 	rm -rf $(VENV) build outputs .mypy_cache .ruff_cache .pytest_cache

@@ -235,6 +235,8 @@ def _sentencepiece(chatml: bool) -> bytes:
         model_type="bpe",
         byte_fallback=True,
         hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
         user_defined_symbols=marks,
         unk_id=0,
         bos_id=1,

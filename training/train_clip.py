@@ -1,8 +1,8 @@
 r"""Train `tiny`'s CLIP on single images of the toy world: a vision tower and its text encoder.
 
-    python training/train_clip.py --out build/clip1 --steps 2500
-    python training/train_clip.py --out build/clip2 --steps 1800 --resume build/clip1 \
-        --shape-weight 3 --rate 1.2e-3 --seed 11
+    python training/train_clip.py --out build/clip1 --steps 2500 --stop 1500
+    python training/train_clip.py --out build/clip2 --steps 1150 --resume build/clip1 \
+        --shape-weight 3 --rate 1.1e-3 --seed 11
 
 Every text of the world either is true of an image or is not, and we know which; so the loss is a
 sigmoid over all image-text pairs, with true and false pairs weighing the same. That alone learns
@@ -222,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--stop", type=int, help="end before the schedule does")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--reuse", type=int, default=3, help="times each drawn batch is seen")
@@ -253,7 +254,8 @@ def main() -> None:
     held_out = make_batch(256, np.random.default_rng([args.seed, 2]))
     pool: list[Batch] = []
     started = time.time()
-    for step in range(args.steps):
+    last = min(args.steps, args.stop or args.steps) - 1
+    for step in range(last + 1):
         if step % args.reuse == 0 or len(pool) < 40:
             pool.append(make_batch(args.batch, rng))
             batch = pool[-1]
@@ -278,7 +280,7 @@ def main() -> None:
             log.info(
                 "%d %.2fs %s", step + 1, pace, " ".join(f"{k}={v:.3f}" for k, v in scores.items())
             )
-        if step % 500 == 499 or step == args.steps - 1:
+        if step % 500 == 499 or step == last:
             trainer.model.save_pretrained(args.out)
     CLIPImageProcessorPil(
         size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}

@@ -1,6 +1,6 @@
 """Train `tiny`'s image LLM on the frozen CLIP tower: images and short image sequences only.
 
-    python training/train_llm.py --clip build/tiny/clip --out build/tiny [--steps 2600]
+    python training/train_llm.py --clip build/tiny/clip --out build/tiny
 
 A small Llama learns to read visual tokens as the plans make them (whole grids, pooled, cropped,
 coarse overviews) and to answer the world's questions. What made it learn to bind colour to shape
@@ -198,15 +198,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--scenes", type=int, default=10_000)
+    parser.add_argument("--scenes", type=int, default=6_000)
     parser.add_argument("--views", type=int, default=3)
     parser.add_argument("--align-steps", type=int, default=400)
     parser.add_argument("--library", type=Path, help="a file that keeps the encoded images")
     parser.add_argument("--questions", type=int, default=10)
     parser.add_argument(
-        "--tokens", type=int, default=9000, help="visual and text tokens in a batch"
+        "--tokens", type=int, default=8000, help="visual and text tokens in a batch"
     )
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()

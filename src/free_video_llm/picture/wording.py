@@ -55,7 +55,9 @@ def per_frame(part: PathwayEvidence) -> str:
 def frames_times_tokens(part: PathwayEvidence) -> str:
     """The same without words: "50 × 16"."""
     frames = len(part.kept)
-    if frames and part.tokens % frames == 0:
+    if not frames:
+        return "0"
+    if part.tokens % frames == 0:
         return f"{frames:,} × {part.tokens // frames:,}"
     return f"{frames:,} → {part.tokens:,}"
 
