@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -332,3 +334,27 @@ def test_the_users_matplotlib_settings_do_not_show() -> None:
 def test_importing_the_library_does_not_import_matplotlib() -> None:
     code = "import sys, free_video_llm; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# --- the same as data --------------------------------------------------------------------------
+
+
+def test_every_entry_of_the_data_is_documented() -> None:
+    page = Path(__file__).parents[1] / "docs" / "evidence.md"
+    words = set(re.findall(r"`([a-z_.]+)`", page.read_text(encoding="utf-8")))
+    words = {part for word in words for part in word.split(".")}
+    data = make_answer(6).to_dict()
+    assert data["schema"] == 1
+    named = {"by_pathway"}  # its keys are pathways' names
+
+    def keys(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield key
+                if key not in named:
+                    yield from keys(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from keys(inner)
+
+    assert set(keys(data)) <= words

@@ -76,7 +76,7 @@ def test_the_command_itself_killed_and_given_again(config, loader, tmp_path):
 
 def test_a_judging_killed_at_random_moments_loses_and_repeats_nothing(config, tmp_path):
     pytest.importorskip("openai", reason="the judge extra is not installed")
-    count = 80
+    count = 160
     folder = Path(config.outputs) / "toy" / "run"
     write_run(folder, [row(i, f"prediction {i} end") for i in range(1, count + 1)])
 
@@ -87,7 +87,8 @@ def test_a_judging_killed_at_random_moments_loses_and_repeats_nothing(config, tm
     with serve(script) as server:
         outcome = start("judge", write_config(config, tmp_path), str(KILLS), "2", server.url)
         slug = Judge(model="judge-1", base_url=server.url).slug
-    assert outcome == {"killed": KILLS, "status": 0}
+    assert outcome["status"] == 0
+    assert outcome["killed"] >= 20  # now and then a child ends before its moment comes
     kept = [
         json.loads(x) for x in (Path(config.replies) / f"{slug}.jsonl").read_text().splitlines()
     ]
