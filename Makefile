@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format bench bench-full tiny tiny-score samples clean
+.PHONY: demo test lint format bench tiny tiny-score samples clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
