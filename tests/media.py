@@ -87,7 +87,7 @@ def make_sound(path: Path, *, cover: bool = False) -> Path:
         if cover:
             art = out.add_stream("mjpeg", rate=1)
             art.width, art.height, art.pix_fmt = 32, 32, "yuvj420p"
-            art.disposition = Disposition.attached_pic
+            art.disposition = Disposition.attached_pic.value
             picture = av.VideoFrame.from_ndarray(numbered(255, 32, 32), format="rgb24")
             picture = picture.reformat(format="yuvj420p")
             picture.pts = 0

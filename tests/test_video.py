@@ -431,12 +431,13 @@ def decodable(path):
     return count
 
 
-def test_a_truncated_mp4_gives_what_is_there_evenly_and_says_so(tmp_path):
+def test_a_truncated_mp4_gives_what_is_there_evenly_and_says_so(tmp_path, no_counting):
     how = {"picture": noisy, "container_options": {"movflags": "faststart"}}
     whole = make_video(tmp_path / "whole.mp4", frames=90, **how)
     path = cut(whole, tmp_path / "cut.mp4", 0.6)
     frames = read_frames(path, count=12, size=32)
     assert 30 < frames.total < 70
+    assert frames.total == decodable(path)
     assert frames.indices.tolist() == uniform_indices(frames.total, 12).tolist()
     assert numbers_of(frames.pixels) == frames.indices.tolist()
     assert frames.warnings == (f"truncated: declared 90 frames, {frames.total} could be decoded",)
@@ -776,7 +777,9 @@ def test_frames_check_themselves(changes, complaint):
 def test_probe_tells_what_a_file_is(clips, tmp_path):
     info = probe(clips / "constant.mp4")
     assert (info.width, info.height, info.codec, info.rotation) == (64, 48, "h264", 0)
-    assert (info.total, info.fps, info.keyframes) == (120, 30.0, 4)
+    indexed = hasattr(av.stream.Stream, "index_entries")  # absent from older PyAV
+    assert (info.total, info.fps) == (120, 30.0)
+    assert info.keyframes == (4 if indexed else None)
     assert info.duration == pytest.approx(120 / 30, abs=0.01)
     assert info.source == str(clips / "constant.mp4")
     webm = probe(clips / "vp9.webm")  # declares no number of frames

@@ -293,17 +293,15 @@ def _declared_seconds(container: InputContainer, stream: VideoStream) -> float:
 def plan_runs(timeline: Timeline, positions: Sequence[int], *, alone: bool = False) -> list[Run]:
     """Divide ascending positions into runs: go on decoding, or seek, whichever is less work.
 
-    A run starts at the last keyframe that is both decoded and shown no later than its first frame
-    (a frame shown before a keyframe but stored after it may lean on the group before). With
+    A run starts at the last keyframe shown no later than its first frame, rather than stored before
+    it: a frame stored after a keyframe but shown before it may lean on the group before. With
     `alone`, every frame has its own run, as befits keyframes.
     """
     runs: list[Run] = []
     reached = -1  # the place in the file up to which packets are decoded
     for position in positions:
         place, time = timeline.order[position], timeline.pts[position]
-        by_order = np.searchsorted(timeline.key_order, place, side="right")
-        by_time = np.searchsorted(timeline.key_pts, time, side="right")
-        key = int(min(by_order, by_time)) - 1
+        key = int(np.searchsorted(timeline.key_pts, time, side="right")) - 1
         by_seeking = place - timeline.key_order[key] + _SEEK_COST
         if runs and not alone and place - reached <= by_seeking:
             runs[-1] = Run(runs[-1].key, (*runs[-1].positions, position))
@@ -345,7 +343,7 @@ def _decode_run(
     def hand_over(frames: Sequence[VideoFrame]) -> None:
         for frame in frames:
             # Some files call every packet a keyframe; starting at another would give grey smears.
-            if frame.is_corrupt or (frame.pts == start and not frame.key_frame):
+            if frame.pts == start and not frame.key_frame:
                 raise LostFrameError("this is no place to start decoding")
             if frame.pts in wanted:
                 take(wanted.pop(frame.pts), frame)
