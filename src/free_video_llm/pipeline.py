@@ -191,7 +191,8 @@ class VideoLLM:
             source: a video file, a folder of images, or `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
             mode: "exact", or "keyframes" for files with long groups of pictures.
-            resize: "bicubic" in the decoder, or "pil" as the released code does.
+            resize: "bicubic" in the decoder, or "pil", which a plan of geometry "released" needs
+                to give the released code's tokens.
             batch: frames per pass of a tower.
 
         Raises:
