@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -11,14 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from free_video_llm import Crop, Pathway, Plan, PlanError, Pool, Select, perception
-from free_video_llm.perception import (
-    JointSpace,
-    Look,
-    VideoFeatures,
-    perceive,
-    region_similarity,
-)
+from free_video_llm.features import JointSpace, VideoFeatures
+from free_video_llm.perception import Look, perceive, region_similarity
 from free_video_llm.plan import WINDOWS, CropKind, PoolKind
+from free_video_llm.pooling import pool_grid
 from free_video_llm.presets import PRESETS
 from free_video_llm.region import Box
 from plans import plans
@@ -274,7 +271,7 @@ def test_the_released_geometry_shows_a_single_frame_again_and_again():
 def test_features_know_their_size():
     features = random_features(5, 6, scorer_side=3)
     assert (len(features), features.side) == (5, 6)
-    assert features.nbytes() == 4 * (5 * 36 * 3 + 5 * 9 * 5 + 5 * 2)
+    assert features.nbytes() == 4 * (5 * (1 + 36) * 3 + 5 * (1 + 9) * 5 + 5 * 2)
 
 
 # --- work that is saved ---------------------------------------------------------------------------
@@ -288,15 +285,15 @@ def test_only_what_is_kept_is_projected():
         assert projector.patches == patches
 
 
-def test_the_overview_is_projected_once_for_all_questions():
+def test_a_frames_overview_is_projected_once_and_only_if_it_is_kept():
     features = placed_features([0.6, 0.1, 0.9, 0.2, 0.3, 0.4], [[]] * 6, 4)
     plan = Plan.parse("slow=prompt:1/concat+fast=prompt:4/adaptive_2d_pool:2x2")
     projector, memo = Identity(), {}
     first = perceive(features, QUESTION, plan, projector, memo=memo)
-    assert projector.patches == 16 + 6 * 16
+    assert projector.patches == 16 + 4 * 16
     other = torch.tensor([-1.0, 0.0])
     second = perceive(features, other, plan, projector, memo=memo)
-    assert projector.patches == 16 + 6 * 16 + 16
+    assert projector.patches == 16 + 4 * 16 + 16 + 2 * 16  # frames 3, 4, 5 and 0; 1, 3, 4, 5
     fresh = perceive(features, other, plan, Identity())
     assert torch.equal(second.embeds, fresh.embeds)
     assert first.frame[16::4].tolist() == [0, 2, 4, 5]
@@ -313,7 +310,37 @@ def test_other_grids_and_other_frames_are_not_mistaken_for_remembered_ones():
         remembered = perceive(features, question, plan, Identity(), memo=memo)
         fresh = perceive(features, question, plan, Identity())
         assert torch.equal(remembered.embeds, fresh.embeds)
-    assert len(memo) == 4
+    assert len(memo) == 2 + 3 + 3
+
+
+def test_the_scorers_last_layer_runs_for_the_frames_a_region_is_looked_for_in_and_once():
+    features, memo, seen = random_features(6, 4), {}, []
+
+    def last_layer(states: torch.Tensor) -> torch.Tensor:
+        seen.append(len(states))
+        return states * 2
+
+    features = replace(features, joint=replace(features.joint, last_layer=last_layer))
+    whole = Plan.parse("fast=all/adaptive_2d_pool:2x2")
+    perceive(features, QUESTION, whole, Identity(), memo=memo)
+    assert seen == []
+    cropped = one(ROW, Crop(ratio=0.5), kind="prompt", count=2)
+    first = perceive(features, QUESTION, cropped, Identity(), memo=memo)
+    again = perceive(features, QUESTION, cropped, Identity(), memo=memo)
+    assert seen == [2]
+    assert torch.equal(first.embeds, again.embeds)
+
+
+@pytest.mark.parametrize("kind", ["temporal_global_pool", "spatial_temporal_pool"])
+@pytest.mark.parametrize("frames", [1, 5, 16, 37])
+def test_pools_over_time_hold_few_frames_and_give_the_mean_of_all(kind, frames, monkeypatch):
+    features = random_features(frames, 6, width=4)
+    projector = TwoLayers(4)
+    plan = one(Pool(kind=kind))
+    monkeypatch.setattr(perception, "PATCHES_AT_ONCE", 3 * 36)
+    tokens = perceive(features, QUESTION, plan, projector)
+    whole = projector.out(pool_grid(projector.hidden(features.patches), Pool(kind=kind)))
+    torch.testing.assert_close(tokens.embeds, whole.flatten(0, 2))
 
 
 # --- similarity of regions ----------------------------------------------------------------------

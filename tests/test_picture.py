@@ -25,7 +25,8 @@ from PIL import Image
 
 from free_video_llm import ConfigError, Crop, Pathway, Plan, Pool, Select
 from free_video_llm.evidence import gather_evidence
-from free_video_llm.perception import JointSpace, VideoFeatures, perceive
+from free_video_llm.features import JointSpace, VideoFeatures
+from free_video_llm.perception import perceive
 from free_video_llm.picture import (
     check_suffix,
     draw_comparison,
@@ -35,6 +36,7 @@ from free_video_llm.picture import (
 )
 from free_video_llm.pipeline import Answer, Timings
 from free_video_llm.video import Frames
+from toys import with_class_token
 
 SIDE = 6
 LONG = (
@@ -75,12 +77,14 @@ def make_answer(
     prompt = torch.nn.functional.normalize(torch.randn(8, generator=random), dim=-1)
     joint = JointSpace(torch.ones(8), torch.zeros(8), 1e-5, torch.eye(8))
     plan = Plan.parse(plan) if isinstance(plan, str) else plan
-    tokens = perceive(VideoFeatures(patches, patches, vectors, joint), prompt, plan, Straight())
+    states = with_class_token(patches)
+    features = VideoFeatures(states, states, vectors, joint)
+    tokens = perceive(features, prompt, plan, Straight())
     pixels = np.random.default_rng(count).integers(0, 255, (count, 24, 24, 3), dtype=np.uint8)
     times = np.linspace(0, seconds * 0.98, count)
     frames = Frames(pixels, times, np.arange(count) * 5, count * 5, seconds, source, *size)
     evidence = gather_evidence(frames, tokens, plan, side=SIDE)
-    timings = Timings(0.5, 2.0, 0.01, 0.02, 0.3, 0.9)
+    timings = Timings(0.5, 2.0, 0.01, 0.015, 0.005, 0.3, 0.9)
     answer = Answer(
         question, text, (1, 2), tokens, evidence, timings, plan, "some/model", "prompt", 99
     )

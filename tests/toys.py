@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.perception import JointSpace, VideoFeatures
+from free_video_llm.features import JointSpace, VideoFeatures
 
 torch.set_num_threads(1)  # tensors of a few numbers: threads would only wait for each other
 
@@ -45,6 +45,11 @@ class TwoLayers(Identity):
         return hidden @ self.last - 0.2
 
 
+def with_class_token(grid: torch.Tensor) -> torch.Tensor:
+    """[T,S,S,C] to [T,1+S²,C], a class token of zeros first."""
+    return F.pad(grid.flatten(1, 2), (0, 0, 1, 0))
+
+
 def random_features(
     frames: int, side: int, *, scorer_side: int | None = None, width: int = 3, seed: int = 0
 ) -> VideoFeatures:
@@ -59,8 +64,8 @@ def random_features(
         torch.randn(2, 5, generator=generator),
     )
     return VideoFeatures(
-        torch.randn(frames, side, side, width, generator=generator),
-        torch.randn(frames, scorer_side, scorer_side, 5, generator=generator),
+        with_class_token(torch.randn(frames, side, side, width, generator=generator)),
+        with_class_token(torch.randn(frames, scorer_side, scorer_side, 5, generator=generator)),
         F.normalize(vectors, dim=-1),
         joint,
     )
@@ -83,4 +88,4 @@ def placed_features(
             scorer[frame, row, column] = torch.tensor(HOT)
     cosine = torch.tensor(scores)
     vectors = torch.stack([cosine, (1 - cosine**2).sqrt()], -1)
-    return VideoFeatures(patches, scorer, vectors, JOINT)
+    return VideoFeatures(with_class_token(patches), with_class_token(scorer), vectors, JOINT)

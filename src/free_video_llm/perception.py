@@ -6,17 +6,20 @@ projection, and averages between the projector's two linear layers, with which t
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.plan import WINDOWS, Pathway, Plan
+from free_video_llm.features import Memo, VideoFeatures
+from free_video_llm.plan import TIMES_ROWS_COLUMNS, WINDOWS, Pathway, Plan, Pool
 from free_video_llm.pooling import is_average, pool_grid, reduce_windows, window_table
 from free_video_llm.region import Box, kept_cells
 from free_video_llm.selection import select_frames
+from free_video_llm.stopwatch import Stopwatch
 
 #: Patches projected at once: bounds memory, for a 7B model's width to about a quarter gigabyte.
 PATCHES_AT_ONCE = 16_384
@@ -32,54 +35,6 @@ class Projector(Protocol):
     def out(self, hidden: torch.Tensor) -> torch.Tensor:
         """[...,D'] to [...,D]: the last linear layer."""
         ...
-
-
-@dataclass(frozen=True)
-class JointSpace:
-    """What maps the scorer's patches into the space that they share with the question.
-
-    `weight` [C], `bias` [C] and `eps` are the tower's post_layernorm, `projection` [P,C].
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    eps: float
-    projection: torch.Tensor
-
-    def project(self, patches: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
-        """[...,C] to [...,P]. The released code leaves the layer norm out (METHOD §4.4)."""
-        if normalised:
-            patches = F.layer_norm(patches, (patches.shape[-1],), self.weight, self.bias, self.eps)
-        return patches @ self.projection.T
-
-
-@dataclass(frozen=True)
-class VideoFeatures:
-    """What the towers say of T frames; nothing in it depends on a question.
-
-    Attributes:
-        patches: [T,S,S,C], the LLM's tower at the layer that the projector reads.
-        scorer_patches: [T,S',S',C'], the scoring tower's last layer before its layer norm.
-        frame_vectors: [T,P], unit vectors of the frames in the joint space.
-        joint: maps `scorer_patches` into the joint space.
-    """
-
-    patches: torch.Tensor
-    scorer_patches: torch.Tensor
-    frame_vectors: torch.Tensor
-    joint: JointSpace
-
-    def __len__(self) -> int:
-        return len(self.patches)
-
-    @property
-    def side(self) -> int:
-        """Patches along one side of a frame."""
-        return int(self.patches.shape[1])
-
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(t.nbytes for t in (self.patches, self.scorer_patches, self.frame_vectors))
 
 
 @dataclass(frozen=True)
@@ -136,7 +91,8 @@ def perceive(
     plan: Plan,
     projector: Projector,
     *,
-    memo: MutableMapping[object, torch.Tensor] | None = None,
+    memo: Memo | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> VisualTokens:
     """Select frames, crop regions, pool and project (paper §3; METHOD §1.5 to §1.8).
 
@@ -145,22 +101,22 @@ def perceive(
         prompt: [P], the question's unit vector in the joint space.
         plan: what to keep.
         projector: of the language model.
-        memo: kept between questions on one video, so that an overview of all frames is
-            projected once.
+        memo: kept between questions on one video, so that what is worked out for one (a frame's
+            overview, a frame's patches in the joint space) is not for the next.
+        stopwatch: gets the seconds of "select" (frames and regions) and "project".
 
     Raises:
         PlanError: the plan cannot be applied to this clip.
     """
-    scores = features.frame_vectors @ prompt
-    frames = select_frames(plan, scores, features.frame_vectors)
     memo = {} if memo is None else memo
+    work = _Work(features, prompt, plan, projector, memo, stopwatch or Stopwatch())
+    with work.stopwatch.step("select"):
+        scores = features.frame_vectors @ prompt
+        frames = select_frames(plan, scores, features.frame_vectors)
     embeds, frame_of, region, looks = [], [], [], {}
     for pathway in plan.pathways:
-        chosen = frames[pathway.name]
-        if pathway.pool.kind in WINDOWS:
-            part = _detail(features, chosen, pathway, prompt, plan, projector)
-        else:
-            part = _overview(features, chosen, pathway, projector, memo)
+        way = _detail if pathway.pool.kind in WINDOWS else _overview
+        part = way(work, pathway, frames[pathway.name])
         embeds.append(part[0])
         frame_of.append(part[1])
         region.append(part[2])
@@ -180,29 +136,47 @@ def perceive(
 _Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[Look, ...]]
 
 
-def _detail(
-    features: VideoFeatures,
-    frames: list[int],
-    pathway: Pathway,
-    prompt: torch.Tensor,
-    plan: Plan,
-    projector: Projector,
-) -> _Part:
+@dataclass(frozen=True)
+class _Work:
+    """What all pathways of one question have in common."""
+
+    features: VideoFeatures
+    prompt: torch.Tensor
+    plan: Plan
+    projector: Projector
+    memo: Memo
+    stopwatch: Stopwatch
+
+
+def _detail(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
     """Frames pooled by small windows, cropped before they are projected."""
-    side, pool, crop = features.side, pathway.pool, pathway.crop
-    rows, columns = plan.read_grid(pathway, side)
-    table = window_table(side, pool)
+    side = work.features.side
+    rows, columns = work.plan.read_grid(pathway, side)
     cells = torch.arange(rows * columns).expand(len(frames), -1)
     looks = tuple(Look(frame, rows, columns) for frame in frames)
-    if crop is not None and frames:
-        similarity = region_similarity(features, frames, pathway, prompt, plan)
-        similarity = similarity.reshape(len(frames), rows, columns)
-        cells, boxes = kept_cells(similarity, crop)
-        looks = tuple(
-            Look(frame, rows, columns, box, heat)
-            for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)
-        )
-    patches = features.patches.flatten(1, 2)
+    if pathway.crop is not None and frames:
+        with work.stopwatch.step("select"):
+            similarity = region_similarity(
+                work.features, frames, pathway, work.prompt, work.plan, memo=work.memo
+            ).reshape(len(frames), rows, columns)
+            cells, boxes = kept_cells(similarity, pathway.crop)
+            looks = tuple(
+                Look(frame, rows, columns, box, heat)
+                for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)
+            )
+    table = window_table(side, pathway.pool)
+    with work.stopwatch.step("project"):
+        tokens = _project_cells(work, pathway.pool, frames, table, cells)
+    bounds = _cell_bounds(side, table)[cells]
+    frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
+    return tokens.flatten(0, 1), frame_of, bounds.flatten(0, 1), looks
+
+
+def _project_cells(
+    work: _Work, pool: Pool, frames: list[int], table: torch.Tensor, cells: torch.Tensor
+) -> torch.Tensor:
+    """The pooled tokens [n,k,D] of `cells` [n,k], of which `table` [·,window] names the patches."""
+    patches, projector = work.features.llm_states[:, 1:], work.projector
     kept = []
     step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
     for start in range(0, len(frames) or 1, step):  # once even for no frame: [0,k,D]
@@ -213,9 +187,7 @@ def _detail(
             kept.append(projector.out(reduce_windows(hidden, pool)))
         else:
             kept.append(reduce_windows(projector.out(hidden), pool))
-    bounds = _cell_bounds(side, table)[cells]
-    frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
-    return torch.cat(kept).flatten(0, 1), frame_of, bounds.flatten(0, 1), looks
+    return torch.cat(kept)
 
 
 def region_similarity(
@@ -224,14 +196,14 @@ def region_similarity(
     pathway: Pathway,
     prompt: torch.Tensor,
     plan: Plan,
+    *,
+    memo: Memo | None = None,
 ) -> torch.Tensor:
     """Cosine of the question with each cell of the pooled grid: [n, rows, columns].
 
     Where the scoring model's grid differs from the LLM tower's, its map is interpolated.
     """
-    joint = features.joint.project(
-        features.scorer_patches[frames], normalised=plan.geometry == "true"
-    )
+    joint = features.joint_patches(frames, normalised=plan.geometry == "true", memo=memo)
     rows, columns = pathway.pool.grid_of(features.side)
     if joint.shape[1] == features.side:
         pooled = pool_grid(joint, pathway.pool)
@@ -242,33 +214,60 @@ def region_similarity(
     )[:, 0]
 
 
-def _overview(
-    features: VideoFeatures,
-    frames: list[int],
-    pathway: Pathway,
-    projector: Projector,
-    memo: MutableMapping[object, torch.Tensor],
-) -> _Part:
-    """Frames averaged to a coarse grid between the projector's two layers."""
-    pool, total = pathway.pool, len(features)
-    key = (pool, tuple(frames) if pool.over_time else None)
-    if key not in memo:
-        if pool.over_time:
-            tokens = projector.out(pool_grid(projector.hidden(features.patches[frames]), pool))
-        else:
-            step = max(1, PATCHES_AT_ONCE // features.side**2)
-            chunks = [
-                projector.out(pool_grid(projector.hidden(features.patches[i : i + step]), pool))
-                for i in range(0, total, step)
-            ]
-            tokens = torch.cat(chunks)
-        memo[key] = tokens
-    tokens = memo[key] if pool.over_time else memo[key][frames]
+def _overview(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
+    """Frames averaged to a coarse grid."""
+    pool, features = pathway.pool, work.features
+    with work.stopwatch.step("project"):
+        tokens = _project_overview(work, pool, frames)
     count, rows, columns = tokens.shape[:3]
     frame_of = torch.tensor([-1] * count if pool.over_time else frames, dtype=torch.long)
     region = _adaptive_bounds(features.side, rows, columns).repeat(count, 1)
     looks = tuple(Look(frame, rows, columns) for frame in frames)
     return tokens.flatten(0, 2), frame_of.repeat_interleave(rows * columns), region, looks
+
+
+def _project_overview(work: _Work, pool: Pool, frames: list[int]) -> torch.Tensor:
+    """[T',rows,columns,D], averaged between the projector's two layers."""
+    features, projector, memo = work.features, work.projector, work.memo
+    if not frames:
+        return projector.out(pool_grid(projector.hidden(features.patches[:1]), pool))[:0]
+    if pool.over_time:
+        key = (pool, tuple(frames))
+        if key not in memo:
+            memo[key] = projector.out(_pooled_over_time(features, frames, pool, projector))
+        return memo[key]
+    keys = {frame: (pool, frame) for frame in frames}
+    missing = [frame for frame, key in keys.items() if key not in memo]
+    for some, pooled in _pooled_frames(features, missing, pool, projector):
+        grids = projector.out(pooled)
+        memo.update((keys[frame], grid) for frame, grid in zip(some, grids, strict=True))
+    return torch.stack([memo[keys[frame]] for frame in frames])
+
+
+def _pooled_frames(
+    features: VideoFeatures, frames: list[int], pool: Pool, projector: Projector
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Some frames at a time, and [n,rows,columns,D'] of them after the projector's first layer."""
+    step = max(1, PATCHES_AT_ONCE // features.side**2)
+    for start in range(0, len(frames), step):
+        some = frames[start : start + step]
+        yield some, pool_grid(projector.hidden(features.patches[some]), pool)
+
+
+def _pooled_over_time(
+    features: VideoFeatures, frames: list[int], pool: Pool, projector: Projector
+) -> torch.Tensor:
+    """[T',rows,columns,D'], holding a few frames' patches at a time: means over space and over time
+    may be taken one after the other."""
+    if pool.kind == "temporal_global_pool":
+        whole = Pool(kind="concat")
+        sums = (grids.sum(0) for _, grids in _pooled_frames(features, frames, whole, projector))
+        return (functools.reduce(torch.add, sums) / len(frames))[None]
+    times, rows, columns = TIMES_ROWS_COLUMNS
+    coarse = Pool(kind="adaptive_2d_pool", grid=(rows, columns))
+    grids = torch.cat([g for _, g in _pooled_frames(features, frames, coarse, projector)])
+    by_cell = grids.flatten(1).T  # [rows*columns*D', T]
+    return F.adaptive_avg_pool1d(by_cell, times).T.reshape(times, *grids.shape[1:])
 
 
 def _cell_bounds(side: int, table: torch.Tensor) -> torch.Tensor:

@@ -6,46 +6,65 @@ line, the web page or evaluation.
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from free_video_llm.checkpoints import Loaded, LoadOptions, load
-from free_video_llm.errors import ConfigError
+from free_video_llm.errors import ConfigError, VideoError
 from free_video_llm.evidence import Evidence, gather_evidence
+from free_video_llm.features import Memo, VideoFeatures
+from free_video_llm.feed import Progress, read_and_encode
 from free_video_llm.image_llm import Decoding, Generation
-from free_video_llm.perception import VideoFeatures, VisualTokens, perceive
+from free_video_llm.perception import VisualTokens, perceive
 from free_video_llm.plan import Geometry, Plan
 from free_video_llm.prompts import choice_mode, template_named
+from free_video_llm.stopwatch import Stopwatch
 from free_video_llm.video import Frames, read_frames
+from free_video_llm.vision import Towers
+
+if TYPE_CHECKING:
+    from free_video_llm.cache import FeatureCache
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
 
-#: Called with what is being done ("decode", "encode"), how much of it is done, and of how much.
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent on an answer. `decode` and `encode` are the video's, spent once for all
-    questions; in a batch, `prefill` and `generate` are the batch's."""
+    """Seconds spent on an answer.
+
+    Attributes:
+        decode: in which the towers had no frame to work on, the video being decoded (or fetched
+            from a cache). Frames are decoded while the towers work on those before them.
+        encode: in which the towers worked. These two are the video's, spent once for all questions.
+        prompt: the question's vector.
+        select: choosing frames and regions.
+        project: cropping, pooling and projecting tokens.
+        prefill: the prompt, up to the first new token; in a batch, the batch's.
+        generate: the tokens after it; in a batch, the batch's.
+    """
 
     decode: float
     encode: float
     prompt: float
-    perceive: float
+    select: float
+    project: float
     prefill: float
     generate: float
 
     @property
     def total(self) -> float:
         return sum(self.as_dict().values())
+
+    @property
+    def perceive(self) -> float:
+        """From features to visual tokens."""
+        return self.select + self.project
 
     def as_dict(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -114,7 +133,8 @@ class Video:
     features: VideoFeatures
     decode_seconds: float
     encode_seconds: float
-    _memo: dict[object, torch.Tensor] = field(default_factory=dict, repr=False)
+    memo: Memo = field(default_factory=dict, repr=False)
+    from_cache: bool = False
 
     def ask(
         self,
@@ -131,9 +151,16 @@ class Video:
         )
         return answers[0]
 
-    def perceive(self, question: str, plan: Plan) -> tuple[VisualTokens, tuple[str, ...]]:
-        """The visual tokens of a plan for a question, and warnings; the LLM is not run."""
-        prompt = self.llm.towers.encode_prompt(question)
+    def perceive(
+        self, question: str, plan: Plan, *, stopwatch: Stopwatch | None = None
+    ) -> tuple[VisualTokens, tuple[str, ...]]:
+        """The visual tokens of a plan for a question, and warnings; the LLM is not run.
+
+        A stopwatch gets the seconds of "prompt", "select" and "project".
+        """
+        stopwatch = stopwatch or Stopwatch()
+        with stopwatch.step("prompt"):
+            prompt = self.llm.towers.encode_prompt(question)
         notes = list(self.frames.warnings)
         if prompt.truncated:
             notes.append(
@@ -141,7 +168,9 @@ class Video:
                 "used to choose frames and regions (the language model reads all of it)"
             )
         projector = self.llm.image_llm.projector
-        tokens = perceive(self.features, prompt.vector, plan, projector, memo=self._memo)
+        tokens = perceive(
+            self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
+        )
         return tokens, tuple(notes)
 
 
@@ -182,7 +211,8 @@ class VideoLLM:
         frames: int = DEFAULT_FRAMES,
         mode: str = "exact",
         resize: str = "bicubic",
-        batch: int = 8,
+        batch: int | None = None,
+        cache: FeatureCache | None = None,
         progress: Progress | None = None,
     ) -> Video:
         """Decode and encode a video once.
@@ -193,27 +223,41 @@ class VideoLLM:
             mode: "exact", or "keyframes" for files with long groups of pictures.
             resize: "bicubic" in the decoder, or "pil", which a plan of geometry "released" needs
                 to give the released code's tokens.
-            batch: frames per pass of a tower.
+            batch: frames per pass of a tower; None sizes it to the memory that is free.
+            cache: where the features are looked for, and kept. `Frames` are not cached.
+            progress: called with "decode" or "encode", how much is done, and of how much.
 
         Raises:
             VideoError: the source gives no frames.
         """
-        start = time.perf_counter()
-        if not isinstance(source, Frames):
-            source = read_frames(
-                source,
-                count=frames,
-                size=self.towers.size,
-                mode=mode,  # type: ignore[arg-type]
-                resize=resize,  # type: ignore[arg-type]
-                progress=_named(progress, "decode"),
+        if isinstance(source, Frames):
+            start = time.perf_counter()
+            features = self.towers.encode(
+                source.pixels, batch=batch, progress=_named(progress, "encode")
             )
-        decoded = time.perf_counter()
-        features = self.towers.encode(
-            source.pixels, batch=batch, progress=_named(progress, "encode")
+            return Video(self, source, features, 0.0, time.perf_counter() - start)
+        start = time.perf_counter()
+        key = _key(cache, source, self.towers, count=frames, mode=mode, resize=resize)
+        if cache is not None and key is not None:
+            entry = cache.get(key, self.towers, str(source))
+            if entry is not None:
+                seconds = time.perf_counter() - start
+                return Video(self, entry.frames, entry.features, seconds, 0.0, entry.memo, True)
+        read = functools.partial(
+            read_frames,
+            source,
+            count=frames,
+            size=self.towers.size,
+            mode=mode,  # type: ignore[arg-type]
+            resize=resize,  # type: ignore[arg-type]
         )
-        end = time.perf_counter()
-        return Video(self, source, features, decoded - start, end - decoded)
+        watched = read_and_encode(
+            lambda arrived: read(arrived=arrived), self.towers, batch=batch, progress=progress
+        )
+        video = Video(self, watched.frames, watched.features, watched.waited, watched.encoded)
+        if cache is not None and key is not None:
+            video.memo = cache.put(key, video.frames, video.features).memo
+        return video
 
     def ask(
         self,
@@ -250,9 +294,9 @@ class VideoLLM:
         for (video, question), choice in zip(questions, choices, strict=True):
             if not question.strip():
                 raise ConfigError("the question is empty")
-            start = time.perf_counter()
-            tokens, notes = video.perceive(question, plan)
-            looks.append((tokens, notes, time.perf_counter() - start))
+            stopwatch = Stopwatch(self.towers.device)
+            tokens, notes = video.perceive(question, plan, stopwatch=stopwatch)
+            looks.append((tokens, notes, stopwatch.seconds))
             template = template_named(choice_mode(mode) if choice else mode)
             prompts.append(template.fill(question, choice))
             stops.update(template.stop)
@@ -273,7 +317,7 @@ class VideoLLM:
         asked: tuple[Video, str],
         choice: tuple[str, ...],
         prompt: str,
-        look: tuple[VisualTokens, tuple[str, ...], float],
+        look: tuple[VisualTokens, tuple[str, ...], dict[str, float]],
         generation: Generation,
     ) -> Answer:
         video, question = asked
@@ -289,8 +333,9 @@ class VideoLLM:
             timings=Timings(
                 video.decode_seconds,
                 video.encode_seconds,
-                0.0,
-                seconds,
+                seconds["prompt"],
+                seconds["select"],
+                seconds["project"],
                 generation.prefill_seconds,
                 generation.decode_seconds,
             ),
@@ -322,3 +367,18 @@ def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] |
     if progress is None:
         return None
     return lambda done, total: progress(what, done, total)
+
+
+def _key(
+    cache: FeatureCache | None, source: str | Path, towers: Towers, **sampling: Any
+) -> str | None:
+    """The key of a source in a cache; None where there is none, or the file cannot be read (which
+    reading it will say better)."""
+    if cache is None:
+        return None
+    from free_video_llm.cache import feature_key
+
+    try:
+        return feature_key(source, towers, **sampling)
+    except (OSError, VideoError):
+        return None

@@ -42,6 +42,8 @@ Mode = Literal["exact", "keyframes"]
 Resize = Literal["bicubic", "pil"]
 Progress = Callable[[int, int], None]
 Pixels = npt.NDArray[np.uint8]
+Arrived = Callable[[Pixels, int], None]
+"""Told that the first so many frames of an array, uint8 [T,size,size,3], are there."""
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -177,6 +179,7 @@ def read_frames(
     resize: Resize = "bicubic",
     indices: Sequence[int] | None = None,
     progress: Progress | None = None,
+    arrived: Arrived | None = None,
 ) -> Frames:
     """Read frames of a video, or of a folder of pictures in name order, at size×size pixels.
 
@@ -191,6 +194,9 @@ def read_frames(
     indices: ascending positions to read instead of uniform ones; `count` is then ignored.
     progress: called as progress(frames done, frames wanted); it starts again at 1 if a damaged
         file has to be read again.
+    arrived: called after each frame as arrived(pixels, n): the first n frames of `pixels` are
+        there and will not change. `pixels` is the result's own array, but for a damaged file that
+        has to be read again: then another array begins, and what was in the first is void.
 
     A file that is damaged or shorter than it claims gives what can be decoded, with uniform
     positions spread over that, and says so in `warnings`. A folder's pictures count as one second
@@ -200,8 +206,9 @@ def read_frames(
     _check_options(count, size, mode, resize)
     wanted = _wanted(os.fspath(path), count, indices)
     if os.path.isdir(path) or Path(path).suffix.lower() in IMAGE_SUFFIXES:
-        return _read_pictures(os.fspath(path), wanted, size, progress)
-    shelf = _Shelf(size, _by_pil(size) if resize == "pil" else _by_swscale(size), progress)
+        return _read_pictures(os.fspath(path), wanted, size, progress, arrived)
+    convert = _by_pil(size) if resize == "pil" else _by_swscale(size)
+    shelf = _Shelf(size, convert, progress, arrived)
     return _read_video(os.fspath(path), wanted, mode, shelf)
 
 
@@ -293,9 +300,13 @@ class _Shelf:
     """Where decoded frames are put as they come, already at their final size, none kept whole."""
 
     def __init__(
-        self, size: int, convert: Callable[[VideoFrame], Pixels], progress: Progress | None
+        self,
+        size: int,
+        convert: Callable[[VideoFrame], Pixels],
+        progress: Progress | None,
+        arrived: Arrived | None,
     ) -> None:
-        self.size, self.convert, self.progress = size, convert, progress
+        self.size, self.convert, self.progress, self.arrived = size, convert, progress, arrived
 
     def lay_out(self, positions: IntArray) -> None:
         """Make room for the frames at `positions`; what was there is given up."""
@@ -308,10 +319,14 @@ class _Shelf:
         # Square pictures may be turned after scaling as well as before, at a fraction of the work.
         pixels = np.rot90(self.convert(frame), _quarter_turns(frame))
         start, stop = np.searchsorted(self.positions, [position, position + 1])
+        if start != self.done:
+            raise LostFrameError("frames came out of order")
         self.pixels[start:stop] = pixels
         self.done += int(stop - start)
         if self.progress is not None:
             self.progress(self.done, len(self.positions))
+        if self.arrived is not None:
+            self.arrived(self.pixels, self.done)
 
     def frames(
         self, source: str, seconds: FloatArray, total: int, duration: float, warnings: Sequence[str]
@@ -403,7 +418,9 @@ def _display_size(frame: VideoFrame) -> tuple[int, int]:
     return (frame.width, frame.height) if upright else (frame.height, frame.width)
 
 
-def _read_pictures(path: str, wanted: Wanted, size: int, progress: Progress | None) -> Frames:
+def _read_pictures(
+    path: str, wanted: Wanted, size: int, progress: Progress | None, arrived: Arrived | None
+) -> Frames:
     files = pictures_of(path)
     indices = wanted(len(files))
     pixels: Pixels = np.empty((len(indices), size, size, 3), np.uint8)
@@ -414,6 +431,8 @@ def _read_pictures(path: str, wanted: Wanted, size: int, progress: Progress | No
         pixels[slot] = scale_picture(image, size)
         if progress is not None:
             progress(slot + 1, len(indices))
+        if arrived is not None:
+            arrived(pixels, slot + 1)
     return Frames(
         pixels=pixels,
         seconds=indices / IMAGES_PER_SECOND,

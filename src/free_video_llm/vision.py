@@ -6,8 +6,8 @@ plans or language models.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.perception import JointSpace, VideoFeatures
+from free_video_llm.features import JointSpace, VideoFeatures
+from free_video_llm.fingerprint import fingerprint
+from free_video_llm.memory import free_bytes
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPVisionModel
 
-log = logging.getLogger(__name__)
+
+#: More frames per pass of a tower are no faster: the matrices are large enough by then.
+MOST_FRAMES_AT_ONCE = 32
 
 #: Called with how much is done and how much there is.
 Progress = Callable[[int, int], None]
@@ -91,6 +95,15 @@ class Towers:
         """Patches along one side of a frame."""
         return self.size // int(self.llm_tower.config.patch_size)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Tells these towers, and what is read of them, from any others."""
+        parts = [("scorer", self.scorer.vision_model), ("joint", self.scorer.visual_projection)]
+        if not self.shared:
+            parts.append(("llm", self.llm_tower))
+        reading = (self.feature_layer, self.normalisation, self.scorer_normalisation)
+        return f"{fingerprint(parts)} {reading}"
+
     @property
     def device(self) -> torch.device:
         device: torch.device = self.llm_tower.device
@@ -98,52 +111,54 @@ class Towers:
 
     @torch.inference_mode()
     def encode(
-        self, pixels: np.ndarray, *, batch: int = 8, progress: Progress | None = None
+        self, pixels: np.ndarray, *, batch: int | None = None, progress: Progress | None = None
     ) -> VideoFeatures:
-        """Features of T frames, uint8 [T,size,size,3].
+        """Features of T frames, uint8 [T,size,size,3], `batch` of them per pass.
 
         Raises:
             ValueError: the frames have another size than the tower takes.
         """
-        if pixels.ndim != 4 or pixels.shape[1:] != (self.size, self.size, 3):
-            raise ValueError(
-                f"frames are uint8 [T,{self.size},{self.size},3] for this tower, "
-                f"not {list(pixels.shape)}"
-            )
-        chunks = (pixels[i : i + batch] for i in range(0, len(pixels), batch))
-        return self.encode_stream(chunks, total=len(pixels), progress=progress)
-
-    @torch.inference_mode()
-    def encode_stream(
-        self, chunks: Iterable[np.ndarray], *, total: int, progress: Progress | None = None
-    ) -> VideoFeatures:
-        """The same from an iterable of uint8 [n,size,size,3], as a decoder gives them."""
-        parts = []
-        done = 0
-        for chunk in chunks:
-            parts.append(self._encode_chunk(torch.from_numpy(chunk).to(self.device)))
-            done += len(chunk)
+        encoder = FrameEncoder(self, pixels)
+        batch = batch or self.batch_size()
+        for start in range(0, len(pixels), batch):
+            encoder.advance(min(start + batch, len(pixels)))
             if progress is not None:
-                progress(done, total)
-        patches, scorer_patches, vectors = (torch.cat(p) for p in zip(*parts, strict=True))
-        return VideoFeatures(patches, scorer_patches, vectors, self.joint_space())
+                progress(encoder.done, len(pixels))
+        return encoder.features()
 
-    def _encode_chunk(
-        self, pixels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        layers = len(self.llm_tower.encoder.layers)
-        wanted = self.feature_layer % (layers + 1)
+    def batch_size(self) -> int:
+        """Frames per pass that fit well into the memory that is free now."""
+        tower = self.llm_tower
+        tokens, width = 1 + self.side**2, int(tower.config.hidden_size)
+        inner = int(tower.config.intermediate_size)
+        # Of one layer: its input, its norm, query, key, value and result, the MLP before and after
+        # its activation. No layer's values outlive it, but the allocator may keep as much again.
+        frame = 2 * tokens * (6 * width + 2 * inner) * tower.dtype.itemsize
+        room = free_bytes(self.device) // 4
+        return max(1, min(MOST_FRAMES_AT_ONCE, int(room // frame)))
+
+    def states_of(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of n frames, class token first: the LLM's [n,1+S²,C] at the layer that its
+        projector reads, and the scorer's [n,1+S'²,C'] before its last layer. They are one and the
+        same tensor where towers are shared and the projector reads hidden state −2."""
+        wanted = self.feature_layer % (len(self.llm_tower.encoder.layers) + 1)
+        before_last = len(self.scorer.vision_model.encoder.layers) - 1
+        images = self.normalisation(pixels)
         if self.shared:
-            states = _hidden_states(self.llm_tower, self.normalisation(pixels), {wanted, layers})
-            features, last = states[wanted], states[layers]
-        else:
-            # The LLM never reads what its tower computes after this layer.
-            images = self.normalisation(pixels)
-            features = _hidden_states(self.llm_tower, images, {wanted})[wanted]
-            last = self._score_pass(pixels)
-        norm, project = self.scorer.vision_model.post_layernorm, self.scorer.visual_projection
-        vectors = F.normalize(project(norm(last[:, 0])), dim=-1)
-        return _grid(features[:, 1:]), _grid(last[:, 1:]), vectors
+            states = _hidden_states(self.llm_tower, images, {wanted, before_last})
+            return states[wanted], states[before_last]
+        # The LLM never reads what its tower computes after this layer.
+        return _hidden_states(self.llm_tower, images, {wanted})[wanted], self._score_pass(pixels)
+
+    def frame_vectors(self, states: torch.Tensor) -> torch.Tensor:
+        """Unit vectors [n,P] of frames from their states before the scorer's last layer.
+
+        Only the class token's part of that layer is computed.
+        """
+        tower = self.scorer.vision_model
+        last = _class_token_after(tower.encoder.layers[-1], states.to(tower.device))
+        vectors = self.scorer.visual_projection(tower.post_layernorm(last))
+        return F.normalize(vectors, dim=-1).to(self.device)
 
     def _score_pass(self, pixels: torch.Tensor) -> torch.Tensor:
         tower = self.scorer.vision_model
@@ -154,17 +169,26 @@ class Towers:
             images = F.interpolate(
                 images, (size, size), mode="bicubic", antialias=True, align_corners=False
             )
-        layers = len(tower.encoder.layers)
-        return _hidden_states(tower, images, {layers})[layers].to(self.device)
+        before_last = len(tower.encoder.layers) - 1
+        return _hidden_states(tower, images, {before_last})[before_last].to(self.device)
 
     def joint_space(self) -> JointSpace:
         """The scorer's map from patches to the space shared with text."""
-        norm = self.scorer.vision_model.post_layernorm
+        tower = self.scorer.vision_model
+        norm = tower.post_layernorm
+
+        def last_layer(states: torch.Tensor) -> torch.Tensor:
+            after: torch.Tensor = tower.encoder.layers[-1](
+                states.to(tower.device), attention_mask=None
+            )
+            return after.to(self.device)
+
         return JointSpace(
             norm.weight.detach().to(self.device),
             norm.bias.detach().to(self.device),
             norm.eps,
             self.scorer.visual_projection.weight.detach().to(self.device),
+            last_layer,
         )
 
     @torch.inference_mode()
@@ -200,7 +224,77 @@ def _first(layers: Any, count: int) -> Iterator[Any]:
     return (layer for _, layer in zip(range(count), layers, strict=False))
 
 
-def _grid(patches: torch.Tensor) -> torch.Tensor:
-    """[T,S²,C] to [T,S,S,C]."""
-    side = round(patches.shape[1] ** 0.5)
-    return patches.reshape(len(patches), side, side, -1)
+def _class_token_after(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    """The class token [n,C] after an encoder layer, from all states [n,N,C] before it.
+
+    Of the layer's work only keys and values concern the other tokens: a sixth of it.
+    """
+    if any(parameter.is_meta for parameter in layer.parameters()):
+        # Weights that wait in main memory are brought by the layer's own call.
+        return layer(states, attention_mask=None)[:, 0]  # type: ignore[no-any-return]
+    attention = layer.self_attn
+    normed = layer.layer_norm1(states)
+    heads = (-1, attention.head_dim)
+    query, key, value = (
+        projection(tokens).unflatten(-1, heads).transpose(1, 2)
+        for projection, tokens in (
+            (attention.q_proj, normed[:, :1]),
+            (attention.k_proj, normed),
+            (attention.v_proj, normed),
+        )
+    )
+    seen = F.scaled_dot_product_attention(query, key, value, scale=attention.scale)
+    state = states[:, 0] + attention.out_proj(seen.transpose(1, 2).flatten(2))[:, 0]
+    result: torch.Tensor = state + layer.mlp(layer.layer_norm2(state))
+    return result
+
+
+class FrameEncoder:
+    """Encodes frames as they come, into memory laid out once.
+
+    Args:
+        towers: that encode.
+        pixels: uint8 [T,size,size,3]; a frame need be there only when it is encoded.
+
+    Attributes:
+        done: how many of the first frames are encoded.
+
+    Raises:
+        ValueError: there is no frame, or they have another size than the tower takes.
+    """
+
+    def __init__(self, towers: Towers, pixels: np.ndarray) -> None:
+        size = towers.size
+        if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or not len(pixels):
+            raise ValueError(
+                f"frames are uint8 [T,{size},{size},3] for this tower, not {list(pixels.shape)}"
+            )
+        self.towers, self.pixels, self.done = towers, pixels, 0
+        self._states: list[torch.Tensor] = []
+        self._vectors: list[torch.Tensor] = []
+
+    @torch.inference_mode()
+    def advance(self, stop: int) -> None:
+        """Encode the frames up to `stop`, in one pass of each distinct tower.
+
+        A pass that fails leaves everything as it was.
+        """
+        chunk = torch.from_numpy(self.pixels[self.done : stop]).to(self.towers.device)
+        parts = self.towers.states_of(chunk)
+        vectors = self.towers.frame_vectors(parts[1])
+        distinct = parts[:1] if parts[0] is parts[1] else parts
+        if not self._states:
+            # Not collected and joined at the end, which would hold everything twice.
+            self._states = [part.new_empty(len(self.pixels), *part.shape[1:]) for part in distinct]
+        for states, part in zip(self._states, distinct, strict=True):
+            states[self.done : stop] = part
+        self._vectors.append(vectors)
+        self.done = stop
+
+    def features(self) -> VideoFeatures:
+        """The features of all frames; ValueError if some are not encoded."""
+        if self.done != len(self.pixels):
+            raise ValueError(f"{self.done} of {len(self.pixels)} frames were encoded")
+        return VideoFeatures(
+            self._states[0], self._states[-1], torch.cat(self._vectors), self.towers.joint_space()
+        )

@@ -48,7 +48,7 @@ def row(
     }
     if prediction is None:
         return part | {"status": "failed", "reason": f"VideoError: no video 'v{number}' in x"}
-    steps = {"decode": 1.0, "encode": 2.0, "prompt": 0.0, "perceive": 0.5}
+    steps = {"decode": 1.0, "encode": 2.0, "prompt": 0.0, "select": 0.2, "project": 0.3}
     return part | {
         "status": "answered",
         "prediction": prediction,

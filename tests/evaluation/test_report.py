@@ -49,7 +49,7 @@ def test_a_video_s_time_counts_once_and_a_batch_s_is_shared(tmp_path):
     run = write_run(tmp_path / "run", [row(i, "dog", video="v") for i in (1, 2, 3, 4)])
     costs = make_report(run).costs
     assert costs.seconds_by_step == {
-        "decode": 0.25, "encode": 0.5, "prompt": 0.0, "perceive": 0.5, "prefill": 1.5,
+        "decode": 0.25, "encode": 0.5, "prompt": 0.0, "select": 0.2, "project": 0.3, "prefill": 1.5,
         "generate": 0.5,
     }  # fmt: skip
     assert costs.seconds == pytest.approx(3.25)

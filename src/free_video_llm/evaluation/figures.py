@@ -177,12 +177,13 @@ def costs(rows: Iterable[Row]) -> Costs:
     if not answered:
         return Costs(None, None, None, None, {})
     videos: dict[str, dict[str, float]] = {}
-    steps = dict.fromkeys(("decode", "encode", "prompt", "perceive", "prefill", "generate"), 0.0)
+    own, batched = ("prompt", "select", "project"), ("prefill", "generate")
+    steps = dict.fromkeys(("decode", "encode", *own, *batched), 0.0)
     for row in answered:
         videos[row["video"]] = row["timings"]
-        for step in ("prompt", "perceive"):
+        for step in own:
             steps[step] += row["timings"][step]
-        for step in ("prefill", "generate"):
+        for step in batched:
             steps[step] += row["timings"][step] / row["batch"]
     for step in ("decode", "encode"):
         steps[step] = sum(timings[step] for timings in videos.values())

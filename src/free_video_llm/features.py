@@ -1,0 +1,102 @@
+"""What the towers say of a video's frames, kept for any number of questions.
+
+Knows nothing of plans, files or language models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+#: What was worked out for one question on a video and serves the next.
+Memo = MutableMapping[object, torch.Tensor]
+
+
+def _unchanged(states: torch.Tensor) -> torch.Tensor:
+    return states
+
+
+@dataclass(frozen=True)
+class JointSpace:
+    """What maps the scorer's states into the space that they share with the question.
+
+    `last_layer` is the tower's last layer, [n,N,C] to [n,N,C]; `weight` [C], `bias` [C] and `eps`
+    are its post_layernorm, `projection` [P,C].
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    eps: float
+    projection: torch.Tensor
+    last_layer: Callable[[torch.Tensor], torch.Tensor] = _unchanged
+
+    def project(self, patches: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
+        """[...,C] after the last layer to [...,P]. The released code leaves the layer norm out
+        (METHOD §4.4)."""
+        if normalised:
+            patches = F.layer_norm(patches, (patches.shape[-1],), self.weight, self.bias, self.eps)
+        return patches @ self.projection.T
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """What the towers say of T frames; nothing in it depends on a question.
+
+    Attributes:
+        llm_states: [T,1+S·S,C], class token first, the LLM's tower at the layer that the projector
+            reads.
+        scorer_states: [T,1+S'·S',C'], class token first, the scoring tower's states *before* its
+            last layer. That layer is run over whole frames only where a region is looked for, so
+            for the few frames that a question picks. Where the towers are shared and the projector
+            reads hidden state −2, as in LLaVA, this is `llm_states` itself.
+        frame_vectors: [T,P], unit vectors of the frames in the joint space.
+        joint: maps `scorer_states` into the joint space.
+    """
+
+    llm_states: torch.Tensor
+    scorer_states: torch.Tensor
+    frame_vectors: torch.Tensor
+    joint: JointSpace
+
+    def __len__(self) -> int:
+        return len(self.llm_states)
+
+    @property
+    def patches(self) -> torch.Tensor:
+        """[T,S,S,C], a view of `llm_states` without the class token."""
+        return square(self.llm_states[:, 1:])
+
+    @property
+    def side(self) -> int:
+        """Patches along one side of a frame."""
+        return int(self.patches.shape[1])
+
+    def nbytes(self) -> int:
+        """Bytes held; states that serve both towers count once."""
+        tensors = {id(t): t for t in (self.llm_states, self.scorer_states, self.frame_vectors)}
+        return sum(tensor.nbytes for tensor in tensors.values())
+
+    def joint_patches(
+        self, frames: Sequence[int], *, normalised: bool = True, memo: Memo | None = None
+    ) -> torch.Tensor:
+        """The scorer's patches of some frames in the joint space: [n,S',S',P], not unit vectors.
+
+        Frames in `memo` are not worked out again.
+        """
+        memo = {} if memo is None else memo
+        keys = {frame: ("joint", normalised, frame) for frame in frames}
+        missing = [frame for frame, key in keys.items() if key not in memo]
+        if missing:
+            states = self.joint.last_layer(self.scorer_states[missing])
+            grids = square(self.joint.project(states[:, 1:], normalised=normalised))
+            memo.update((keys[frame], grid) for frame, grid in zip(missing, grids, strict=True))
+        return torch.stack([memo[keys[frame]] for frame in frames])
+
+
+def square(patches: torch.Tensor) -> torch.Tensor:
+    """[T,S²,C] to [T,S,S,C], a view."""
+    side = round(patches.shape[1] ** 0.5)
+    return patches.reshape(len(patches), side, side, patches.shape[-1])
