@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format bench tiny tiny-score samples clean
+.PHONY: demo test lint format bench tiny tiny-score samples gallery clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
@@ -49,6 +49,10 @@ tiny: $(STAMP)
 ## Draw the bundled sample clips again.
 samples: $(STAMP)
 	$(BIN)/python training/make_samples.py
+
+## Draw the pictures of docs/gallery.md again and fill in its tables.
+gallery: $(STAMP)
+	$(BIN)/python training/make_gallery.py
 
 ## What the embedded model gets right on clips it has never seen.
 tiny-score: $(STAMP)

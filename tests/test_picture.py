@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import re
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -226,6 +224,20 @@ def test_long_names_and_notes_fit() -> None:
     assert "clips" not in shown, "the folder is nobody's business"
 
 
+def test_a_choice_stands_behind_its_letter() -> None:
+    def listed(*options: str) -> list[str]:
+        figure = draw_picture(make_answer(1, options=options), width_px=600)
+        check_layout(figure)
+        return [t.get_text() for t in artists(figure, "Text") if t.get_gid() == "options"]
+
+    assert listed("yes", "no") == ["(A) yes · (B) no"]
+    assert listed("red", "x" * 96, "blue") == ["(A) red", f"(B) {'x' * 96}", "(C) blue"]
+    many = listed(*(f"choice {n} of many that are long" for n in range(12)))
+    assert many[0] == "(A) choice 0 of many that are long"
+    assert many[-1] == "and 4 more choices, not shown"
+    assert len(many) == 9
+
+
 def test_characters_without_a_font_are_told() -> None:
     figure = draw_picture(make_answer(1, question="a \U000e0fff\U0003fffd b"), width_px=600)
     notes = " ".join(t.get_text() for t in artists(figure, "Text"))
@@ -240,6 +252,20 @@ def test_an_empty_answer_is_said_to_be_empty() -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.04, 1.5, 99.0, 3599.0, 90_000.0])
 def test_any_duration_has_a_readable_axis(seconds: float) -> None:
     check_layout(draw_picture(make_answer(3, seconds=seconds), width_px=600))
+
+
+def test_frames_close_in_time_have_different_stamps() -> None:
+    def stamps(count: int, seconds: float) -> list[str]:
+        crop = Crop(ratio=0.8)
+        slow = Pathway(name="slow", select=Select(kind="prompt", count=count), crop=crop)
+        figure = draw_picture(make_answer(count, plan=Plan(pathways=(slow,)), seconds=seconds))
+        shown = [t.get_text() for t in artists(figure, "Text") if t.get_gid() == "caption"]
+        return [text for text in shown if text.endswith(" s")]
+
+    assert stamps(3, 10)[1] == "4.9 s"
+    dense = stamps(60, 5)
+    assert len(set(dense)) == len(dense) == 60
+    assert dense[1] == "0.08 s"
 
 
 def test_pools_over_time_and_kept_cells_are_drawn() -> None:
@@ -277,6 +303,19 @@ def test_comparison_layout(count: int, size: tuple[int, int]) -> None:
     gids = [t.get_gid() for t in artists(figure, "Text")]
     assert gids.count("plan") == 4
     assert gids.count("cost") == 8
+
+
+def test_upright_clips_are_not_tiny_in_a_comparison() -> None:
+    def largest(size: tuple[int, int]) -> tuple[float, float]:
+        figure = draw_comparison([make_answer(50, plan="freeva", size=size)])
+        left, right, bottom, top = artists(figure, "AxesImage")[0].get_extent()
+        return right - left, bottom - top
+
+    wide, high = largest((1080, 1920))
+    assert wide > 32
+    assert high / wide == pytest.approx(16 / 9, abs=0.05)
+    assert largest((640, 480)) == pytest.approx((53, 40), abs=1)
+    assert largest((200, 4000))[1] <= 84.5
 
 
 def test_comparison_bars_share_one_scale() -> None:
@@ -338,27 +377,3 @@ def test_the_users_matplotlib_settings_do_not_show() -> None:
 def test_importing_the_library_does_not_import_matplotlib() -> None:
     code = "import sys, free_video_llm; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-# --- the same as data --------------------------------------------------------------------------
-
-
-def test_every_entry_of_the_data_is_documented() -> None:
-    page = Path(__file__).parents[1] / "docs" / "evidence.md"
-    words = set(re.findall(r"`([a-z_.]+)`", page.read_text(encoding="utf-8")))
-    words = {part for word in words for part in word.split(".")}
-    data = make_answer(6).to_dict()
-    assert data["schema"] == 1
-    named = {"by_pathway"}  # its keys are pathways' names
-
-    def keys(value: Any) -> Iterator[str]:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                yield key
-                if key not in named:
-                    yield from keys(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                yield from keys(inner)
-
-    assert set(keys(data)) <= words

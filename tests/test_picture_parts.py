@@ -13,8 +13,16 @@ from free_video_llm.picture.comparison_picture import place_apart
 from free_video_llm.picture.frames import spread, tile
 from free_video_llm.picture.lettering import MISSING, Lettering, breakable_parts, runs_right_to_left
 from free_video_llm.picture.marks import COLORS, marks_for
-from free_video_llm.picture.thumbnail import compose, heat_range, kept_mask, outline
+from free_video_llm.picture.thumbnail import (
+    LEVELS,
+    compose,
+    heat_range,
+    heat_strip,
+    kept_mask,
+    outline,
+)
 from free_video_llm.picture.timeline import ScoreAxis, TimeAxis
+from free_video_llm.tiny.world import COLOR_ANCHORS
 
 LONG = (
     "Considering everything that happens from the beginning until the very end of this clip, what "
@@ -132,9 +140,48 @@ def test_heat_is_translucent_and_strongest_at_the_best_patch() -> None:
     heat[1, 1] = 1.0
     image = compose(pixels, 40, 40, heat=heat, scale=(0.0, 1.0)).astype(int)
     change = np.abs(image - 100).sum(-1)
-    assert change[15, 35] > 100
+    assert change[15, 35] > 40
     assert change[35, 5] == 0
-    assert image[15, 35].max() < 220, "the frame still shows through"
+    assert image[15, 35].max() < 160, "the frame still shows through"
+
+
+@pytest.mark.parametrize("word", COLOR_ANCHORS)
+def test_no_colour_becomes_another_under_the_strongest_heat(word: str) -> None:
+    def name_of(rgb: np.ndarray) -> str:
+        return min(
+            COLOR_ANCHORS,
+            key=lambda w: min(np.linalg.norm(rgb - np.array(a)) for a in COLOR_ANCHORS[w]),
+        )
+
+    for anchor in COLOR_ANCHORS[word]:
+        pixels = np.broadcast_to(np.array(anchor, np.uint8), (4, 4, 3))
+        image = compose(pixels, 20, 20, heat=np.ones((4, 4)), scale=(0.0, 1.0))
+        assert not np.array_equal(image[10, 10], anchor)
+        assert name_of(image[10, 10].astype(float)) == word
+
+
+def test_lines_run_around_what_is_warm_and_have_a_dark_edge() -> None:
+    pixels = np.full((4, 4, 3), 230, dtype=np.uint8)
+    heat = np.repeat(np.linspace(0, 1, 9)[None], 4, axis=0)  # warmer from left to right
+    image = compose(pixels, 360, 240, heat=heat, scale=(0.0, 1.0)).astype(int)
+    dark = np.flatnonzero(image[120].sum(-1) < 450)
+    groups = np.split(dark, np.flatnonzero(np.diff(dark) > 20) + 1)
+    middles = [group.mean() / 360 for group in groups]
+    assert len(middles) == len(LEVELS)
+    for middle, level in zip(middles, LEVELS, strict=True):
+        # The outermost cells' middles are half a cell from the edges.
+        assert middle == pytest.approx((0.5 + level * 8) / 9, abs=0.02)
+    cold = compose(pixels, 360, 240, heat=heat * 0.2, scale=(0.0, 1.0))
+    assert (cold == 230).all()
+
+
+def test_the_scale_is_pale_where_the_frame_shows_as_it_is() -> None:
+    strip = heat_strip(101, 5).astype(int)
+    assert strip.shape == (5, 101, 3)
+    assert strip[:, 0].min() == 225
+    assert (np.abs(strip[0, 100] - [253, 231, 37]) <= 2).all()
+    for level in LEVELS:
+        assert strip[2, round(level * 100)].max() < 60
 
 
 def test_heat_range_of_nothing_is_none() -> None:

@@ -1,16 +1,20 @@
 """Draw the bundled sample clips and list what to ask them; `make samples` runs it.
 
-The true answers are worked out from what was drawn, not from what the model says.
+Some are drawn on purpose, two were found by `free_video_llm.tiny.contrast`. The true answers are
+worked out from what was drawn, not from what the model says.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from free_video_llm.samples import FOLDER
+from free_video_llm.tiny.contrast import draw_case, write_case
 from free_video_llm.tiny.questions import questions_about
 from free_video_llm.tiny.videos import Clip, Motion, shot, write_clip
 from free_video_llm.tiny.world import Background, Scene, Thing
@@ -90,48 +94,96 @@ def crossing() -> Clip:
     return Clip(tuple(shot(motions, MOSS, ASPECT, 72)), 12)
 
 
+@dataclass(frozen=True)
+class Found:
+    """A clip of the search for clips on which two plans part, by its set and number."""
+
+    set: str
+    number: int
+    about: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip, and what `samples.json` lists of it; see `free_video_llm.samples.Sample`."""
+
+    clip: Callable[[], Clip] | Found
+    questions: tuple[str, ...]
+    contrasts: tuple[str, ...] = ()
+
+
 SAMPLES = {
-    "star": (
+    "star": Entry(
         star,
-        "What color is the star?",
-        "Where is the moon?",
-        "What shape is the blue object?",
-        "Is there a green square?",
-        "Is there a moon?",
+        (
+            "What color is the star?",
+            "Where is the moon?",
+            "What shape is the blue object?",
+            "Is there a green square?",
+            "Is there a moon?",
+        ),
     ),
-    "needle": (
+    "needle": Entry(
         needle,
-        "What color is the diamond?",
-        "Where is the diamond?",
-        "Is there a star?",
-        "Is there a yellow diamond?",
+        (
+            "What color is the diamond?",
+            "Where is the diamond?",
+            "Is there a star?",
+            "Is there a yellow diamond?",
+        ),
     ),
-    "cuts": (
+    "cuts": Entry(
         cuts,
-        "What shape is the pink object?",
-        "Where is the cross?",
-        "What color is the triangle?",
-        "Is there a star?",
+        (
+            "What shape is the pink object?",
+            "Where is the cross?",
+            "What color is the triangle?",
+            "Is there a star?",
+        ),
     ),
-    "crossing": (
+    "crossing": Entry(
         crossing,
-        "What color is the circle?",
-        "Where is the square?",
-        "Is there a circle?",
-        "Is there a green square?",
+        (
+            "What color is the circle?",
+            "Where is the square?",
+            "Is there a circle?",
+            "Is there a green square?",
+        ),
+    ),
+    "glimpse": Entry(
+        Found("needle", 0, "A green star shows for six frames of a hundred; plans part on it."),
+        ("Is there a green star?", "Is there a triangle?"),
+        ("What color is the star?",),
+    ),
+    "steady": Entry(
+        Found("ordinary", 9, "A red moon stays while crosses come and go; plans part on it."),
+        ("What color is the moon?", "Where is the moon?", "Is there a ring?"),
+        ("What shape is the red object?",),
     ),
 }
 
 
+def draw_sample(name: str, path: Path) -> tuple[Clip, str]:
+    """Write a sample's file; returns the clip as it was drawn, and what it is about."""
+    source = SAMPLES[name].clip
+    if isinstance(source, Found):
+        write_case(source.set, source.number, path)
+        return draw_case(source.set, source.number)[0], source.about
+    clip = source()
+    rng = np.random.default_rng(list(SAMPLES).index(name))
+    write_clip(clip, path, rng, height=240)
+    return clip, " ".join((source.__doc__ or "").split())
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    listed = {}
-    for number, (name, (make, *questions)) in enumerate(SAMPLES.items()):
-        clip = make()
-        write_clip(clip, Path(FOLDER) / f"{name}.mp4", np.random.default_rng(number), height=240)
+    listed: dict[str, dict[str, object]] = {}
+    for name, entry in SAMPLES.items():
+        clip, about = draw_sample(name, FOLDER / f"{name}.mp4")
         truth = {q.text: q.answer for q in questions_about(clip.things())}
-        about = " ".join((make.__doc__ or "").split())
-        listed[name] = {"about": about, "questions": [(text, truth[text]) for text in questions]}
+        listed[name] = {"about": about, "questions": [(q, truth[q]) for q in entry.questions]}
+        if entry.contrasts:
+            listed[name]["contrasts"] = [(q, truth[q]) for q in entry.contrasts]
     (FOLDER / "samples.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
 

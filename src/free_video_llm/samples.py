@@ -15,11 +15,18 @@ PREFIX = "sample:"
 
 @dataclass(frozen=True)
 class Sample:
-    """A bundled clip with questions that it answers."""
+    """A bundled clip with what to ask about it.
+
+    Attributes:
+        questions: with their true answers, which `tiny` gives under the default plan.
+        contrasts: the same of questions that some plans get right and others wrong
+            (docs/gallery.md shows which).
+    """
 
     name: str
     about: str
-    questions: tuple[tuple[str, str], ...]  # with the true answers
+    questions: tuple[tuple[str, str], ...]
+    contrasts: tuple[tuple[str, str], ...] = ()
 
     @property
     def path(self) -> Path:
@@ -32,7 +39,12 @@ def all_samples() -> dict[str, Sample]:
 
     listed = json.loads((FOLDER / "samples.json").read_text(encoding="utf-8"))
     return {
-        name: Sample(name, entry["about"], tuple((q, a) for q, a in entry["questions"]))
+        name: Sample(
+            name,
+            entry["about"],
+            tuple((q, a) for q, a in entry["questions"]),
+            tuple((q, a) for q, a in entry.get("contrasts", [])),
+        )
         for name, entry in listed.items()
     }
 

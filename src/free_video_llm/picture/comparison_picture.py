@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from free_video_llm.picture.sheet import (
     INK,
     MARGIN,
     MUTED,
+    PAPER,
     SMALL,
     WIDTH,
     Sheet,
@@ -53,6 +55,8 @@ METER_HEIGHT = 7.0
 #: Thumbnails of one plan.
 MOST_SMALL = 10
 SMALL_HEIGHT = 40.0
+#: Upright clips get more height, or little would be seen of them: as many square points as 4:3 has.
+UPRIGHT_AREA, UPRIGHT_HEIGHT = 2_130.0, 84.0
 SMALL_GAP = 4.0
 
 
@@ -118,6 +122,8 @@ def _draw_head(
     for part in evidence.pathways:
         wide = METER * part.tokens / most[0]
         sheet.box(x, top, wide, METER_HEIGHT, fill=marks[part.name].color, name="tokens")
+        if x > tokens_at and wide > 0:  # in print without colours, only this parts them
+            sheet.line([(x, top), (x, top + METER_HEIGHT)], color=PAPER, width=0.8)
         x += wide
     sheet.text(x + 5, base, wording.count(evidence.tokens, "token"), size=SMALL, name="cost")
     spent = wording.asking_seconds(answer)
@@ -175,8 +181,11 @@ def _draw_small(
 ) -> float:
     aspect = proportions(answer.evidence)
     room = (axis.right - axis.left + SMALL_GAP) / len(chosen) - SMALL_GAP
-    wide = min(SMALL_HEIGHT * aspect, room, 110.0)
-    high = min(SMALL_HEIGHT, wide / aspect)
+    tallest = SMALL_HEIGHT
+    if aspect < 1:
+        tallest = min(math.sqrt(UPRIGHT_AREA / aspect), UPRIGHT_HEIGHT)
+    wide = min(tallest * aspect, room, 110.0)
+    high = min(tallest, wide / aspect)
     centres = place_apart(
         [axis.x(frame.second) for _, frame in chosen], wide + SMALL_GAP,
         axis.left + wide / 2, axis.right - wide / 2,

@@ -23,13 +23,13 @@ from free_video_llm.picture.frames import (
 from free_video_llm.picture.marks import Mark, marks_for
 from free_video_llm.picture.sheet import (
     BODY,
-    FAINT,
     GRID,
     INK,
     LARGE,
     MARGIN,
     MUTED,
     PANEL,
+    PAPER,
     SMALL,
     TITLE,
     WIDTH,
@@ -60,6 +60,8 @@ CURVE_HEIGHT = 84.0
 BAR_HEIGHT = 13.0
 #: More thumbnails than this help nobody; the rest is counted.
 MOST_THUMBNAILS = 120
+#: Choices of a multiple-choice question that are set one below the other.
+MOST_OPTIONS = 8
 GUTTER = 78.0
 #: Type size of an answer of several lines.
 LONG_ANSWER = 10.5
@@ -91,9 +93,15 @@ def draw_header(sheet: Sheet, question: str, options: tuple[str, ...], y: float)
     y = sheet.paragraph(
         MARGIN, y + SMALL + 5, question, width=INNER, most=9, size=12.5, name="question"
     )
-    if options:
-        listed = " · ".join(f"({chr(65 + n % 26)}) {text}" for n, text in enumerate(options))
-        y = sheet.paragraph(MARGIN, y + 2, listed, width=INNER, most=6, color=MUTED, name="options")
+    listed = [f"({chr(65 + n % 26)}) {text}" for n, text in enumerate(options)]
+    together = sheet.letters.clean(" · ".join(listed))
+    if sheet.letters.width(together, sheet.letters.font(BODY)) <= INNER:
+        listed = [together] if listed else []
+    elif len(listed) > MOST_OPTIONS:
+        more = wording.count(len(listed) - MOST_OPTIONS, "more choice")
+        listed = [*listed[:MOST_OPTIONS], f"and {more}, not shown"]
+    for text in listed:  # a letter stays with its choice
+        y = sheet.paragraph(MARGIN, y + 2, text, width=INNER, most=2, color=MUTED, name="options")
     return y
 
 
@@ -266,7 +274,7 @@ def _draw_tokens(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: float)
         wide = INNER * part.tokens / whole
         sheet.box(x, y, wide, BAR_HEIGHT, fill=marks[part.name].color, name="tokens")
         if x > MARGIN:
-            sheet.line([(x, y), (x, y + BAR_HEIGHT)], color="#ffffff", width=0.8)
+            sheet.line([(x, y), (x, y + BAR_HEIGHT)], color=PAPER, width=0.8)
         x += wide
     y += BAR_HEIGHT + 6
     font = sheet.letters.font(SMALL)
@@ -316,11 +324,11 @@ def draw_rows(sheet: Sheet, rows: list[tuple[str, str, int]], y: float) -> float
     y += 7
     put = partial(sheet.paragraph, width=INNER - 44, size=SMALL, color=MUTED, name="footer")
     for label, text, most in rows:
-        sheet.text(MARGIN, y + SMALL, label, size=SMALL, color=FAINT, name="footer-label")
+        sheet.text(MARGIN, y + SMALL, label, size=SMALL, color=MUTED, name="footer-label")
         y = put(MARGIN + 44, y, text, most=most)
     missing = len(sheet.letters.missing)
     if missing:
-        sheet.text(MARGIN, y + SMALL, "Note", size=SMALL, color=FAINT, name="footer-label")
+        sheet.text(MARGIN, y + SMALL, "Note", size=SMALL, color=MUTED, name="footer-label")
         text = (f"{wording.count(missing, 'character')} stand as boxes, as no font of this "
                 "machine has them (Noto fonts would)")  # fmt: skip
         y = put(MARGIN + 44, y, text, most=2)

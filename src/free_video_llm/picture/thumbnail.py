@@ -17,9 +17,12 @@ Segment = tuple[tuple[float, float], tuple[float, float]]
 #: Perceptually uniform and rising in lightness: safe for the colour-blind and in grey.
 HEAT_COLORS = "viridis"
 #: How much of the heat map's colour the most similar cells take, and from which share of the
-#: scale on cells take any: below, the frame shows as it is.
-STRONGEST_HEAT = 0.58
+#: scale on cells take any: below, the frame shows as it is. It is little, as a stronger glow would
+#: turn a red star orange beside the answer "red"; lines at two levels carry what the glow cannot.
+STRONGEST_HEAT = 0.17
 COOL = 0.25
+LEVELS = (0.5, 0.8)
+CASING = np.array([27, 31, 36], dtype=np.float32)
 #: How far what was not kept is moved to white.
 DIMMED = 0.62
 
@@ -101,6 +104,7 @@ def compose(
         if outside is not None:
             strength = np.where(outside, strength * 0.45, strength)
         image += (color - image) * strength[..., None]
+        _draw_levels(image, warmth, outside)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
@@ -111,6 +115,29 @@ def _heat(
     color = colormaps[HEAT_COLORS](0.2 + 0.8 * warmth)[..., :3].astype(np.float32) * 255
     strength = STRONGEST_HEAT * np.clip((warmth - COOL) / (1 - COOL), 0, 1)
     return color, strength.astype(np.float32)
+
+
+def _draw_levels(
+    image: npt.NDArray[np.float32], warmth: npt.NDArray[np.float32], outside: Mask | None
+) -> None:
+    """Lines around what is warmer than each level, in the scale's colour with a dark edge.
+
+    The image [H,W,3] is changed in place.
+    """
+    height, width = warmth.shape
+    if min(height, width) < 2:
+        return
+    half = min(max(height / 220, 0.5), 2.5)
+    down, across = np.gradient(warmth)
+    steepness = np.maximum(np.hypot(down, across), 1e-6)
+    for level in LEVELS:
+        distance = np.abs(warmth - level) / steepness  # in pixels, as far as the slope is even
+        color = np.array(colormaps[HEAT_COLORS](0.2 + 0.8 * level)[:3], dtype=np.float32) * 255
+        for reach, paint, share in ((half + 0.8, CASING, 0.55), (half, color, 1.0)):
+            strength = np.clip(reach + 0.5 - distance, 0, 1) * share
+            if outside is not None:
+                strength = np.where(outside, strength * 0.45, strength)
+            image += (paint - image) * strength[..., None].astype(np.float32)
 
 
 def _warmth(
@@ -125,7 +152,13 @@ def _warmth(
 
 
 def heat_strip(width_px: int, height_px: int) -> Pixels:
-    """The heat map's scale from low to high, as it looks on a middle grey."""
-    color, strength = _heat(np.linspace(0, 1, width_px, dtype=np.float32))
-    row = 150 + (color - 150) * strength[:, None]
-    return np.repeat(np.rint(row).astype(np.uint8)[None], height_px, axis=0)
+    """The heat map's scale from low to high, with marks where the lines are."""
+    share = np.linspace(0, 1, width_px, dtype=np.float32)
+    color, _ = _heat(share)
+    faded = 225 + (color - 225) * np.clip(share / COOL, 0, 1)[:, None]
+    strip = np.repeat(faded[None], height_px, axis=0)
+    for level in LEVELS:
+        at = round(level * (width_px - 1))
+        strip[:, max(at - 1, 0) : at + 1] = CASING
+    pixels: Pixels = np.rint(strip).astype(np.uint8)
+    return pixels

@@ -35,6 +35,7 @@ class TimeAxis:
     left: float
     right: float
     duration: float
+    exact: bool = False  # whether tenths of a second would give two sampled frames one time
 
     @staticmethod
     def of(evidence: Evidence, left: float, right: float) -> TimeAxis:
@@ -42,7 +43,9 @@ class TimeAxis:
         seconds = evidence.frames.seconds
         last = float(seconds[-1]) if len(seconds) else 0.0
         duration = max(float(evidence.frames.duration), last)
-        return TimeAxis(left, right, duration if math.isfinite(duration) else last)
+        duration = duration if math.isfinite(duration) else last
+        stamps = {clock(float(second), duration) for second in seconds}
+        return TimeAxis(left, right, duration, exact=len(stamps) < len(seconds))
 
     def x(self, second: float) -> float:
         """Points from the left edge of the sheet."""
@@ -68,7 +71,9 @@ class TimeAxis:
         return f"{round(second, 2):g} s"
 
     def stamp(self, second: float) -> str:
-        """A frame's time: tenths of seconds, or minutes and seconds in a clip of minutes."""
+        """A frame's time: tenths of seconds (hundredths if need be), or minutes and seconds."""
+        if self.exact and self.duration < 100:
+            return f"{second:.2f} s"
         return clock(second, self.duration)
 
 
@@ -130,7 +135,7 @@ def draw_curve(sheet: Sheet, evidence: Evidence, axis: TimeAxis, scores: ScoreAx
         y = scores.y(tick)
         sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
         text = f"{tick:.{scores.digits}f}".replace("-", "−")
-        sheet.text(axis.left - 6, y + 2.6, text, size=SMALL, color=FAINT, align="right",
+        sheet.text(axis.left - 6, y + 2.6, text, size=SMALL, color=MUTED, align="right",
                    name="score-tick")  # fmt: skip
     points = [
         (axis.x(float(second)), scores.y(float(score)))
