@@ -5,7 +5,6 @@ Knows nothing of videos, frames or plans.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.errors import ConfigError
+from free_video_llm.prefill import prefill
 from free_video_llm.prompts import IMAGE
+from free_video_llm.stopwatch import now
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -101,21 +102,16 @@ class TwoLayerProjector:
 
 
 class _Clock:
-    """A streamer for `generate` that notes when the first token came."""
+    """A logits processor that changes nothing and notes when the scores of each token came."""
 
-    def __init__(self) -> None:
-        self.first: float | None = None
-        self._prompt_seen = False
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start = now(device)
+        self.times: list[float] = []
 
-    def put(self, value: Any) -> None:
-        # The first call carries the (empty) prompt, the second the first new token.
-        if not self._prompt_seen:
-            self._prompt_seen = True
-        elif self.first is None:
-            self.first = time.perf_counter()
-
-    def end(self) -> None:
-        pass
+    def __call__(self, token_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.times.append(now(self.device))
+        return scores
 
 
 class ImageLLM:
@@ -204,24 +200,23 @@ class ImageLLM:
             mask[row, longest - len(e) :] = 1
         if decoding.seed is not None:
             torch.manual_seed(decoding.seed)
-        clock = _Clock()
-        start = time.perf_counter()
-        extra: dict[str, Any] = (
-            {"streamer": clock} if len(embeds) == 1 and decoding.num_beams == 1 else {}
-        )
+        extra: dict[str, Any] = {}
         if stop:
             extra["stopping_criteria"] = [self._stopper(stop)]
+        clock = _Clock(self.device)
+        if len(embeds) > 1 and decoding.num_beams == 1:
+            extra["past_key_values"] = prefill(self.model.model.language_model, embeds)
         output = self.model.generate(
             inputs_embeds=inputs,
             attention_mask=mask,
             pad_token_id=self._pad_id(),
+            logits_processor=[clock],
             **decoding.arguments(),
             **extra,
         )
-        end = time.perf_counter()
-        first = clock.first or end
+        first, end = clock.times[0], now(self.device)
         return [
-            self._generation(row, stop, len(e), first - start, end - first)
+            self._generation(row, stop, len(e), first - clock.start, end - first)
             for row, e in zip(output.tolist(), embeds, strict=True)
         ]
 
