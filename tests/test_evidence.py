@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from free_video_llm import Plan
+from free_video_llm.cli.main import main
 from free_video_llm.evidence import Evidence, gather_evidence
 from free_video_llm.perception import perceive
 from free_video_llm.video import Frames
@@ -135,3 +141,80 @@ def test_plain_values_go_through_json():
         ],
     }
     assert [frame["similarity"] for frame in whole["frames"]] == [None, None, None]
+
+
+# --- the page about it ---------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
+#: Entries that are only there with an option of `fvl ask`.
+WITH_OPTIONS = {"picture", "profile"}
+
+
+def documented(heading: str) -> set[str]:
+    """The entries of the first table of the page after a heading, without what is only sometimes
+    there."""
+    after = PAGE.read_text(encoding="utf-8").split(heading, 1)[1]
+    rows = after.split("|---|---|---|\n", 1)[1].split("\n\n")[0]
+    cells = [row.split("|")[1] for row in rows.splitlines()]
+    return {name for cell in cells for name in re.findall(r"`([a-z_.]+)`", cell)} - WITH_OPTIONS
+
+
+def keys_of(data: dict[str, Any], *inside: str) -> set[str]:
+    """A dictionary's keys; those of the dictionaries named by `inside` as "outer.inner"."""
+    plain = set(data) - set(inside)
+    return plain | {f"{name}.{key}" for name in inside for key in data[name]}
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict[str, Any]:
+    """What `fvl ask --json` prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["ask", "sample:star", "What color is the star?", "--json"]) == 0
+    return json.loads(out.getvalue())
+
+
+def test_every_entry_of_the_data_is_documented_and_nothing_else(printed: dict[str, Any]):
+    (answer,) = printed["answers"]
+    evidence = answer["evidence"]
+    assert documented("`fvl ask --json` prints") == set(printed)
+    assert documented("An answer:") == set(answer)
+    assert documented("\n`tokens`:") == set(answer["tokens"])
+    assert documented("\n`plan`:") == set(answer["plan"])
+    assert documented("\n`evidence`:") == keys_of(evidence, "sampled")
+    slow, _, fast = evidence["pathways"]
+    for pathway in (slow, fast):
+        assert documented("Each of `evidence.pathways`:") == set(pathway)
+        assert documented("Each of its `frames`:") == set(pathway["frames"][0])
+
+
+def test_the_plan_and_the_timings_are_documented_within_their_rows(printed: dict[str, Any]):
+    page = PAGE.read_text(encoding="utf-8")
+    (answer,) = printed["answers"]
+    row = next(line for line in page.splitlines() if line.startswith("| `timings` |"))
+    assert set(re.findall(r"`([a-z_]+)`", row)) == {"timings", *answer["timings"]}
+    row = next(
+        line for line in page.splitlines() if line.startswith("| `pathways` | list | `name`")
+    )
+    used = {key for pathway in answer["plan"]["pathways"] for key in pathway}
+    for pathway in answer["plan"]["pathways"]:
+        used |= {key for part in pathway.values() if isinstance(part, dict) for key in part}
+    assert set(re.findall(r"`([a-z_]+)`", row)) == {"pathways", *used}
+
+
+def test_the_schema_is_the_page_s(printed: dict[str, Any]):
+    (version,) = re.findall(r"## The data, schema (\d+)", PAGE.read_text(encoding="utf-8"))
+    assert printed["schema"] == printed["answers"][0]["schema"] == int(version)
+
+
+def test_the_page_s_example_has_the_form_of_the_data(printed: dict[str, Any]):
+    (example,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    shown, (answer,) = json.loads(example), printed["answers"]
+    assert set(shown) == set(answer)
+    for name in ("tokens", "evidence", "timings", "plan"):
+        assert set(shown[name]) == set(answer[name])
+    assert shown["tokens"]["visual"] == sum(shown["tokens"]["by_pathway"].values())
+    frames = shown["evidence"]["pathways"][0]["frames"]
+    assert set(frames[0]) == set(answer["evidence"]["pathways"][0]["frames"][0])
+    sampled = shown["evidence"]["sampled"]
+    assert [f["second"] for f in frames] == [sampled["seconds"][f["sampled"]] for f in frames]

@@ -192,9 +192,9 @@ class FeatureCache:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             entry = _entry(tensors, about, towers)
             os.utime(path)  # used just now
-        except FileNotFoundError:
-            return None
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            if not path.exists():  # never there, or another process has just thrown it out
+                return None
             log.warning("%s is damaged and is left out: %s", path, error)
             path.unlink(missing_ok=True)
             return None

@@ -23,9 +23,9 @@ from free_video_llm.image_llm import Decoding, Generation
 from free_video_llm.perception import VisualTokens, perceive
 from free_video_llm.plan import Geometry, Plan
 from free_video_llm.prompts import choice_mode, template_named
-from free_video_llm.stopwatch import Stopwatch
+from free_video_llm.stopwatch import Stopwatch, now
 from free_video_llm.video import Frames, read_frames
-from free_video_llm.vision import Towers
+from free_video_llm.vision import PromptVector, Towers
 
 if TYPE_CHECKING:
     from free_video_llm.cache import FeatureCache
@@ -152,15 +152,15 @@ class Video:
         return answers[0]
 
     def perceive(
-        self, question: str, plan: Plan, *, stopwatch: Stopwatch | None = None
+        self, question: str | PromptVector, plan: Plan, *, stopwatch: Stopwatch | None = None
     ) -> tuple[VisualTokens, tuple[str, ...]]:
         """The visual tokens of a plan for a question, and warnings; the LLM is not run.
 
-        A stopwatch gets the seconds of "prompt", "select" and "project".
+        A stopwatch gets the seconds of "select" and "project".
         """
-        stopwatch = stopwatch or Stopwatch()
-        with stopwatch.step("prompt"):
-            prompt = self.llm.towers.encode_prompt(question)
+        prompt = question
+        if isinstance(prompt, str):
+            prompt = self.llm.towers.encode_prompt(prompt)
         notes = list(self.frames.warnings)
         if prompt.truncated:
             notes.append(
@@ -289,19 +289,23 @@ class VideoLLM:
         if len(choices) != len(questions):
             raise ConfigError(f"{len(questions)} questions but {len(choices)} lists of options")
         mode = conv_mode or self.conv_mode
-        looks, prompts = [], []
-        stops: set[str] = set()
-        for (video, question), choice in zip(questions, choices, strict=True):
+        if not questions:
+            return []
+        for _, question in questions:
             if not question.strip():
                 raise ConfigError("the question is empty")
+        start = now(self.towers.device)
+        vectors = self.towers.encode_prompts([question for _, question in questions])
+        share = (now(self.towers.device) - start) / len(questions)
+        looks, prompts = [], []
+        stops: set[str] = set()
+        for (video, question), choice, vector in zip(questions, choices, vectors, strict=True):
             stopwatch = Stopwatch(self.towers.device)
-            tokens, notes = video.perceive(question, plan, stopwatch=stopwatch)
-            looks.append((tokens, notes, stopwatch.seconds))
+            tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
+            looks.append((tokens, notes, stopwatch.seconds | {"prompt": share}))
             template = template_named(choice_mode(mode) if choice else mode)
             prompts.append(template.fill(question, choice))
             stops.update(template.stop)
-        if not questions:
-            return []
         generations = self.image_llm.generate(
             prompts,
             [tokens.embeds for tokens, _, _ in looks],

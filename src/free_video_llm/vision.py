@@ -7,7 +7,7 @@ plans or language models.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -192,18 +192,24 @@ class Towers:
         )
 
     @torch.inference_mode()
-    def encode_prompt(self, text: str) -> PromptVector:
-        """The question's unit vector. Text beyond the encoder's limit is cut, and said so."""
+    def encode_prompts(self, texts: Sequence[str]) -> list[PromptVector]:
+        """The questions' unit vectors. Text beyond the encoder's limit is cut, and said so."""
         limit = int(self.scorer.text_model.config.max_position_embeddings)
-        tokens = self.tokenizer([text], return_tensors="pt", truncation=True, max_length=limit)
-        whole = len(self.tokenizer([text])["input_ids"][0])
+        whole = [len(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
+        tokens = self.tokenizer(
+            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=limit
+        )
         device = self.scorer.text_model.device
         pooled = self.scorer.text_model(
             input_ids=tokens["input_ids"].to(device),
             attention_mask=tokens["attention_mask"].to(device),
         ).pooler_output
-        vector = F.normalize(self.scorer.text_projection(pooled), dim=-1)[0]
-        return PromptVector(vector.to(self.device), truncated=whole > limit)
+        vectors = F.normalize(self.scorer.text_projection(pooled), dim=-1).to(self.device)
+        return [PromptVector(v, truncated=n > limit) for v, n in zip(vectors, whole, strict=True)]
+
+    def encode_prompt(self, text: str) -> PromptVector:
+        """The same for one question."""
+        return self.encode_prompts([text])[0]
 
 
 def _hidden_states(

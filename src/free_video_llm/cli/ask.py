@@ -29,6 +29,7 @@ ASK_EXAMPLES = """\
   fvl ask clip.mp4 "What is he doing?" "Is he alone?" --model llava-hf/llava-v1.6-vicuna-7b-hf
   fvl ask clip.mp4 "Who wins?" --plan paper-small --frames 100 --picture why.png
   fvl ask clip.mp4 "What is it?" --option cat --option dog --json
+  fvl ask film.mkv "Who wins?" --decode keyframes --cache --profile
   fvl ask clip.mp4 "What is it?" --model ./llava-v1.6-vicuna-7b --plan paper@released
 """
 
@@ -79,6 +80,11 @@ def add_commands(commands: Subparsers) -> None:
         help="save what the answer rests on as .png, .svg or .pdf (numbered for several questions)",
     )
     group.add_argument("--json", action="store_true", help="everything as JSON (docs/evidence.md)")
+    group.add_argument(
+        "--profile",
+        action="store_true",
+        help="what each step cost: seconds, operations, memory (docs/cost.md)",
+    )
     group.add_argument("--quiet", action="store_true", help="the answer alone, nothing on stderr")
 
     parser = add_command(
@@ -122,6 +128,11 @@ def run_ask(options: argparse.Namespace) -> int:
         if options.picture is not None:
             saved = answer.save_picture(_numbered(options.picture, number, len(options.questions)))
             document["picture"] = str(saved)
+        if options.profile:
+            from free_video_llm.costs import cost_report
+
+            report = cost_report(video, answer)
+            document["profile"] = report.as_dict()
         documents.append(document)
         if options.json:
             continue
@@ -129,6 +140,8 @@ def run_ask(options: argparse.Namespace) -> int:
         print(lead + (answer.text or "(no answer)"), flush=True)
         if not options.quiet:
             print(_explain(answer, document.get("picture")), file=sys.stderr)
+        if options.profile:
+            print("\n".join(f"  {line}" for line in str(report).splitlines()), file=sys.stderr)
     if options.json:
         print(
             json.dumps(

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm import samples
+from free_video_llm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from free_video_llm.cache import FeatureCache
     from free_video_llm.pipeline import Video, VideoLLM
 
 Subparsers = Any  # argparse keeps its type private
@@ -83,7 +85,7 @@ def load_model(options: argparse.Namespace) -> VideoLLM:
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
-    """--frames, --decode, --resize."""
+    """--frames, --decode, --resize, --cache, --cache-gb, --cache-half."""
     group = parser.add_argument_group("video")
     group.add_argument(
         "--frames",
@@ -104,6 +106,37 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         help="pil: frames as the released code makes them, to the bit (default "
         "for a plan @released); bicubic: faster (default otherwise)",
     )
+    group.add_argument(
+        "--cache",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="FOLDER",
+        help="keep what the towers say of the video, so that it is not encoded again next time "
+        "(without FOLDER: $FVL_CACHE, else ~/.cache/free_video_llm; see fvl cache)",
+    )
+    group.add_argument(
+        "--cache-gb",
+        type=float,
+        default=20.0,
+        metavar="GB",
+        help="room for the cache, the least recently used goes first (default: 20)",
+    )
+    group.add_argument(
+        "--cache-half", action="store_true", help="keep half precision: half the room, not exact"
+    )
+
+
+def feature_cache(options: argparse.Namespace) -> FeatureCache | None:
+    """The cache that the options name, None if they name none."""
+    if options.cache is None:
+        return None
+    from free_video_llm.cache import FeatureCache, default_folder
+
+    if not options.cache_gb > 0:
+        raise ConfigError(f"--cache-gb is more than 0, not {options.cache_gb:g}")
+    folder = default_folder() if options.cache == Path() else options.cache
+    return FeatureCache(folder, disk_bytes=round(options.cache_gb * 1e9), half=options.cache_half)
 
 
 def watch(
@@ -123,7 +156,12 @@ def watch(
         )
     with Bars() as bars:
         return llm.watch(
-            path, frames=options.frames, mode=options.decode, resize=resize, progress=bars
+            path,
+            frames=options.frames,
+            mode=options.decode,
+            resize=resize,
+            cache=feature_cache(options),
+            progress=bars,
         )
 
 
@@ -144,27 +182,21 @@ class Bars:
     _WORDS = {"decode": "reading frames", "encode": "looking at frames"}  # noqa: RUF012
 
     def __init__(self) -> None:
-        self._bar: Any = None
-        self._what = ""
+        self._bars: dict[str, Any] = {}
 
     def __enter__(self) -> Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        for what in list(self._bars):
+            self._bars.pop(what).close()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if what != self._what:
-            self._close()
-            self._what = what
-            self._bar = tqdm(
+        # Frames are read while the towers look at those before them: two bars at once.
+        if what not in self._bars:
+            self._bars[what] = tqdm(
                 total=total,
                 desc=self._WORDS.get(what, what),
                 unit="frame",
@@ -173,10 +205,9 @@ class Bars:
                 disable=None,
                 file=sys.stderr,
             )
-        self._bar.update(done - self._bar.n)
-        if done >= total:
-            self._close()
-            self._what = ""
+        bar = self._bars[what]
+        bar.total = total
+        bar.update(done - bar.n)
 
 
 def clock(seconds: float) -> str:

@@ -15,9 +15,10 @@ from free_video_llm.cli.common import (
     table,
     watch,
 )
+from free_video_llm.errors import ConfigError
 
 EXAMPLES = """\
-  fvl compare-plans sample:needle "What color is the star?"
+  fvl compare-plans sample:needle "What color is the diamond?"
   fvl compare-plans clip.mp4 "What is he doing?" --plans paper,slowfast,uniform --picture plans.png
 """
 
@@ -46,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     from free_video_llm.pipeline import resolve_plan
 
     plans = [resolve_plan(text) for text in options.plans.split(",") if text.strip()]
+    if not plans:
+        raise ConfigError("--plans names no plan; `fvl plans` lists them")
     if options.picture is not None:
         from free_video_llm.picture import check_suffix
 
@@ -64,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     rows = [("plan", "tokens", "seconds", "answer")]
     for answer in answers:
         times = answer.timings
-        seconds = times.perceive + times.prefill + times.generate
+        seconds = times.prompt + times.perceive + times.prefill + times.generate
         rows.append(
             (str(answer.plan), f"{answer.evidence.tokens:,}", f"{seconds:.2f}", answer.text)
         )

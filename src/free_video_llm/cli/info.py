@@ -1,4 +1,4 @@
-"""`fvl plans`, `models`, `samples` and `doctor`: what there is and what this machine can do."""
+"""`fvl plans`, `models`, `samples`, `doctor`, `cache`: what there is, what this machine can do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXTRAS = {
 
 
 def add_commands(commands: Subparsers) -> None:
-    """Add the four."""
+    """Add the five."""
     parser = add_command(
         commands,
         "plans",
@@ -62,6 +62,35 @@ def add_commands(commands: Subparsers) -> None:
         "  fvl doctor\n  fvl doctor --json\n",
     )
     parser.add_argument("--json", action="store_true")
+
+    parser = add_command(
+        commands,
+        "cache",
+        run_cache,
+        "tell what the cache of encoded videos holds, or empty it",
+        "  fvl cache\n  fvl cache --clear\n",
+    )
+    parser.add_argument("folder", nargs="?", help="default: $FVL_CACHE, else ~/.cache/…")
+    parser.add_argument("--clear", action="store_true", help="remove everything in it")
+    parser.add_argument("--json", action="store_true")
+
+
+def run_cache(options: argparse.Namespace) -> int:
+    """The folder, how many videos, how much room; or what was removed."""
+    from free_video_llm.cache import FeatureCache, default_folder
+
+    cache = FeatureCache(options.folder or default_folder())
+    files = cache.files()
+    size = sum(path.stat().st_size for path in files)
+    if options.clear:
+        cache.clear()
+    facts = {"folder": str(cache.folder), "videos": len(files), "bytes": size}
+    if options.json:
+        print(json.dumps(facts | {"cleared": options.clear}))
+        return 0
+    verb = "removed" if options.clear else "kept"
+    print(f"{cache.folder}: {len(files)} videos {verb}, {size / 1e9:.2f} GB")
+    return 0
 
 
 def run_plans(options: argparse.Namespace) -> int:
