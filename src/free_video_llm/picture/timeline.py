@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from free_video_llm.picture.marks import Mark
-from free_video_llm.picture.sheet import FAINT, GRID, INK, MUTED, SMALL, Sheet
+from free_video_llm.picture.sheet import FAINT, GRID, INK, MUTED, PAPER, SMALL, Sheet
 
 if TYPE_CHECKING:
     from free_video_llm.evidence import Evidence, PathwayEvidence
@@ -171,36 +171,35 @@ def draw_time_grid(sheet: Sheet, axis: TimeAxis, top: float, bottom: float) -> N
         sheet.line([(axis.x(tick), top), (axis.x(tick), bottom)], color=GRID, width=0.6)
 
 
-def mark_size(count: int, width: float, largest: float = 7.5) -> float:
-    """Points of a mark such that `count` of them have room side by side."""
-    return min(largest, max(2.6, width / max(count, 1) * 0.85))
+def mark_size(evidence: Evidence, part: PathwayEvidence, axis: TimeAxis, largest: float) -> float:
+    """Points of a pathway's marks such that they have room side by side.
+
+    Many marks may be neighbours among the sampled frames; few may overlap a little.
+    """
+    count = len(part.kept) if len(part.kept) <= MOST_GUIDES else len(evidence.frames)
+    return min(largest, max(2.6, (axis.right - axis.left) / max(count, 1) * 0.85))
 
 
 def draw_marks(
-    sheet: Sheet,
-    pathway: PathwayEvidence,
-    mark: Mark,
-    axis: TimeAxis,
-    y: float,
-    *,
-    rim: float = 0.7,
+    sheet: Sheet, evidence: Evidence, pathway: PathwayEvidence, mark: Mark, axis: TimeAxis, y: float
 ) -> None:
     """A pathway's frames as marks along its lane."""
     xs = [axis.x(kept.second) for kept in pathway.kept]
     if not xs:
         return
     sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
-    size = mark_size(len(xs), axis.right - axis.left, 6.5)
+    size = mark_size(evidence, pathway, axis, 6.5)
     sheet.marks(xs, [y] * len(xs), shape=mark.shape, color=mark.color, size=size,
-                rim=rim if size > 4.5 else 0.3, name=f"lane-{pathway.name}")  # fmt: skip
+                rim=0.7 if size > 4.5 else 0.3, name=f"lane-{pathway.name}")  # fmt: skip
 
 
 def draw_samples(sheet: Sheet, evidence: Evidence, axis: TimeAxis, y: float) -> None:
     """The sampled frames as ticks along a lane."""
     sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
     xs = [axis.x(float(second)) for second in evidence.frames.seconds]
-    sheet.segments([((x, y - 3.2), (x, y + 3.2)) for x in xs], color=FAINT, width=0.8,
-                   name="samples")  # fmt: skip
+    ticks = [((x, y - 3.2), (x, y + 3.2)) for x in xs]
+    sheet.segments(ticks, color=PAPER, width=2.4)  # or lines down to the lanes would hide them
+    sheet.segments(ticks, color=FAINT, width=0.8, name="samples")
 
 
 def draw_lane_name(
