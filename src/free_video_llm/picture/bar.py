@@ -28,7 +28,7 @@ def draw_bar(
         sheet.box(x, y, wide, height, fill=mark.color, name="tokens")
         if x > place[0] and wide > 0:
             sheet.line([(x, y), (x, y + height)], color=PAPER, width=0.8)
-        if wide > 1.2 * height:
+        if wide > 0.9 * height:
             sheet.marks([x + wide / 2], [y + height / 2], shape=mark.shape, color=PAPER,
                         size=0.5 * height, rim=0, name="token-mark")  # fmt: skip
         x += wide

@@ -157,7 +157,7 @@ def _draw_kept(
         lane = lanes[part.name]
         mark = marks[part.name]
         draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, mark)
-        draw_marks(sheet, answer.evidence, part, mark, axis, lane)
+        draw_marks(sheet, part, mark, axis, lane)
         _draw_count(sheet, lane, wording.frames_times_tokens(part))
     if len(kept) > len(chosen):
         sheet.text(MARGIN + 12, top + SMALL, f"{len(chosen)} of {len(kept)}", size=SMALL,

@@ -174,8 +174,8 @@ def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: floa
                 sheet.line([(x, scores.y(kept.score)), (x, lane)], color=marks[part.name].color,
                            width=0.7)  # fmt: skip
     for part in pointed:
-        size = mark_size(evidence, part, axis, 8.5)
         xs = [axis.x(kept.second) for kept in part.kept]
+        size = mark_size(sorted(xs), 8.5)
         ys = [scores.y(kept.score) for kept in part.kept]
         mark = marks[part.name]
         sheet.marks(xs, ys, shape=mark.shape, color=mark.color, size=size, name="curve-marks")
@@ -185,7 +185,7 @@ def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: floa
     for number, part in enumerate(evidence.pathways, 1):
         lane = lanes + number * LANE
         draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, marks[part.name])
-        draw_marks(sheet, evidence, part, marks[part.name], axis, lane)
+        draw_marks(sheet, part, marks[part.name], axis, lane)
         _draw_count(sheet, lane, len(part.kept))
     return draw_time_axis(sheet, axis, end)
 
