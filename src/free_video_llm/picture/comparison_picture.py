@@ -33,6 +33,7 @@ from free_video_llm.picture.timeline import (
     LANE,
     ScoreAxis,
     TimeAxis,
+    draw_count,
     draw_curve,
     draw_lane_name,
     draw_marks,
@@ -89,13 +90,8 @@ def _draw_common(sheet: Sheet, evidence: Evidence, axis: TimeAxis, y: float) -> 
     draw_curve(sheet, evidence, axis, scores)
     draw_lane_name(sheet, MARGIN, lane, "sampled", GUTTER - 8)
     draw_samples(sheet, evidence, axis, lane)
-    _draw_count(sheet, lane, f"{len(evidence.frames):,}")
+    draw_count(sheet, lane, f"{len(evidence.frames):,}")
     return draw_time_axis(sheet, axis, end) + 10
-
-
-def _draw_count(sheet: Sheet, y: float, text: str) -> None:
-    sheet.text(WIDTH - MARGIN, y + 2.7, text, size=SMALL, color=MUTED, align="right",
-               name="lane-count")  # fmt: skip
 
 
 def _draw_head(
@@ -158,7 +154,7 @@ def _draw_kept(
         mark = marks[part.name]
         draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, mark)
         draw_marks(sheet, part, mark, axis, lane)
-        _draw_count(sheet, lane, wording.frames_times_tokens(part))
+        draw_count(sheet, lane, wording.frames_times_tokens(part))
     if len(kept) > len(chosen):
         sheet.text(MARGIN + 12, top + SMALL, f"{len(chosen)} of {len(kept)}", size=SMALL,
                    color=MUTED, name="note")  # fmt: skip

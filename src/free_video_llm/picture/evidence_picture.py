@@ -41,6 +41,7 @@ from free_video_llm.picture.timeline import (
     MOST_GUIDES,
     ScoreAxis,
     TimeAxis,
+    draw_count,
     draw_curve,
     draw_lane_name,
     draw_marks,
@@ -164,6 +165,28 @@ def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: floa
     end = lanes + len(evidence.pathways) * LANE + LANE / 2 + 3
     draw_time_grid(sheet, axis, scores.top, end)
     draw_curve(sheet, evidence, axis, scores)
+    _draw_pointed(sheet, answer, marks, axis, scores, lanes)
+    draw_lane_name(sheet, MARGIN, lanes, "sampled", GUTTER - 8)
+    draw_samples(sheet, evidence, axis, lanes)
+    draw_count(sheet, lanes, f"{len(evidence.frames):,}")
+    for number, part in enumerate(evidence.pathways, 1):
+        lane = lanes + number * LANE
+        draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, marks[part.name])
+        draw_marks(sheet, part, marks[part.name], axis, lane)
+        draw_count(sheet, lane, f"{len(part.kept):,}")
+    return draw_time_axis(sheet, axis, end)
+
+
+def _draw_pointed(
+    sheet: Sheet,
+    answer: Answer,
+    marks: dict[str, Mark],
+    axis: TimeAxis,
+    scores: ScoreAxis,
+    lanes: float,
+) -> None:
+    """The detailed pathways' frames on the curve, with lines down to their lanes if few."""
+    evidence = answer.evidence
     # What was kept by several shows the first pathway's line and mark, within the others'.
     pointed = [p for p in evidence.pathways[::-1] if p.kept and not wording.is_overview(answer, p)]
     if sum(len(part.kept) for part in pointed) <= MOST_GUIDES:
@@ -179,20 +202,6 @@ def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: floa
         ys = [scores.y(kept.score) for kept in part.kept]
         mark = marks[part.name]
         sheet.marks(xs, ys, shape=mark.shape, color=mark.color, size=size, name="curve-marks")
-    draw_lane_name(sheet, MARGIN, lanes, "sampled", GUTTER - 8)
-    draw_samples(sheet, evidence, axis, lanes)
-    _draw_count(sheet, lanes, len(evidence.frames))
-    for number, part in enumerate(evidence.pathways, 1):
-        lane = lanes + number * LANE
-        draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, marks[part.name])
-        draw_marks(sheet, part, marks[part.name], axis, lane)
-        _draw_count(sheet, lane, len(part.kept))
-    return draw_time_axis(sheet, axis, end)
-
-
-def _draw_count(sheet: Sheet, y: float, number: int) -> None:
-    sheet.text(WIDTH - MARGIN, y + 2.7, f"{number:,}", size=SMALL, color=MUTED, align="right",
-               name="lane-count")  # fmt: skip
 
 
 def _draw_frames(

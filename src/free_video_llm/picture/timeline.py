@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from free_video_llm.picture.marks import Mark
-from free_video_llm.picture.sheet import FAINT, GRID, INK, MUTED, PAPER, SMALL, Sheet
+from free_video_llm.picture.sheet import (
+    FAINT,
+    GRID,
+    INK,
+    MARGIN,
+    MUTED,
+    PAPER,
+    SMALL,
+    WIDTH,
+    Sheet,
+)
 
 if TYPE_CHECKING:
     from free_video_llm.evidence import Evidence, PathwayEvidence
@@ -217,6 +227,12 @@ def draw_lane_name(
     font = sheet.letters.font(SMALL)
     short = sheet.letters.fit(sheet.letters.clean(text), font, width - 12)
     sheet.text(left + 12, y + 2.7, short, size=SMALL, color=INK, name="lane-name")
+
+
+def draw_count(sheet: Sheet, y: float, text: str) -> None:
+    """What a lane holds, right of it."""
+    sheet.text(WIDTH - MARGIN, y + 2.7, text, size=SMALL, color=MUTED, align="right",
+               name="lane-count")  # fmt: skip
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
