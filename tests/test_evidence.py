@@ -188,6 +188,27 @@ def test_every_entry_of_the_data_is_documented_and_nothing_else(printed: dict[st
         assert documented("Each of its `frames`:") == set(pathway["frames"][0])
 
 
+def test_compare_plans_prints_the_same_for_each_plan(
+    printed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+):
+    (row,) = re.findall(
+        r"`fvl compare-plans --json` prints (.*), one for each plan", PAGE.read_text()
+    )
+    asked = [
+        "compare-plans",
+        "sample:star",
+        "What color is the star?",
+        "--plans",
+        "paper,uniform-3",
+    ]
+    assert main([*asked, "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert set(re.findall(r"`([a-z]+)`", row)) == set(compared)
+    assert compared["schema"] == printed["schema"]
+    assert [a["plan"]["name"] for a in compared["answers"]] == ["paper", "uniform-3"]
+    assert all(set(a) == set(printed["answers"][0]) for a in compared["answers"])
+
+
 def test_the_plan_and_the_timings_are_documented_within_their_rows(printed: dict[str, Any]):
     page = PAGE.read_text(encoding="utf-8")
     (answer,) = printed["answers"]

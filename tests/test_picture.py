@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,17 +35,10 @@ from free_video_llm.picture import (
 )
 from free_video_llm.pipeline import Answer, Timings
 from free_video_llm.video import Frames
+from texts import ARABIC, CHINESE, EMOJI, LONG
 from toys import with_class_token
 
 SIDE = 6
-LONG = (
-    "Considering everything that happens from the beginning until the very end of this clip, what "
-    "does the person who wears the yellow shirt do right after the two others have left the room, "
-    "and why do they do it?"
-)
-CHINESE = "在这段视频里穿红色衬衫的男人在做什么，接下来又会发生什么事情？" * 4
-ARABIC = "ماذا يفعل الرجل الذي يرتدي القميص الأحمر في هذا الفيديو، ولماذا يفعل ذلك؟ " * 3
-EMOJI = "Who wins? 😀🚣🏽‍♂️👍️ " * 12
 
 
 class Straight:
@@ -232,10 +226,15 @@ def test_a_choice_stands_behind_its_letter() -> None:
 
     assert listed("yes", "no") == ["(A) yes · (B) no"]
     assert listed("red", "x" * 96, "blue") == ["(A) red", f"(B) {'x' * 96}", "(C) blue"]
-    many = listed(*(f"choice {n} of many that are long" for n in range(12)))
-    assert many[0] == "(A) choice 0 of many that are long"
-    assert many[-1] == "and 4 more choices, not shown"
-    assert len(many) == 9
+    few = listed(*(f"choice {n} of some that are long" for n in range(8)))
+    assert few == [f"({'ABCDEFGH'[n]}) choice {n} of some that are long" for n in range(8)]
+    numbers = listed(*map(str, range(30)))
+    assert len(numbers) == 2
+    assert " · ".join(numbers).split(" · ") == [f"({chr(65 + n)}) {n}" for n in range(30)]
+    many = listed(*(f"choice {n}, {'very ' * 9}long" for n in range(40)))
+    assert many[0] == f"(A) choice 0, {'very ' * 9}long"
+    assert many[-1] == "and 28 more choices, not shown"
+    assert len(many) == 13
 
 
 def test_characters_without_a_font_are_told() -> None:
@@ -266,6 +265,40 @@ def test_frames_close_in_time_have_different_stamps() -> None:
     dense = stamps(60, 5)
     assert len(set(dense)) == len(dense) == 60
     assert dense[1] == "0.08 s"
+
+
+def test_a_long_clip_is_told_in_hours() -> None:
+    figure = draw_picture(make_answer(3, seconds=10_798), width_px=600)
+    shown = [t.get_text() for t in artists(figure, "Text") if t.get_gid() == "footer"]
+    assert shown[0] == "rowing.mp4 · 3 of 15 frames sampled, 2:59:58, 640×480"
+
+
+def test_marks_of_clustered_frames_do_not_hide_each_other() -> None:
+    """The overview of 50 of 100 frames has neighbours, so its marks are as small as for 100."""
+    figure = draw_picture(make_answer(100))
+    (lane,) = [a for a in artists(figure, "Line2D") if a.get_gid() == "lane-fast"]
+    assert len(lane.get_xdata()) == 50
+    closest = np.diff(np.sort(lane.get_xdata())).min()
+    assert lane.get_markersize() < closest
+    (few,) = [a for a in artists(figure, "Line2D") if a.get_gid() == "lane-slow"]
+    assert few.get_markersize() == 6.5
+
+
+def test_the_check_of_the_layout_can_fail() -> None:
+    def moved(move: Callable[[Figure, Any], object]) -> Figure:
+        figure = draw_picture(make_answer(3), width_px=600)
+        check_layout(figure)
+        move(figure, next(t for t in artists(figure, "Text") if t.get_gid() == "title"))
+        return figure
+
+    with pytest.raises(AssertionError, match="is cut"):
+        check_layout(moved(lambda figure, text: text.set_x(570)))
+    with pytest.raises(AssertionError, match="lies on 'When'"):
+        check_layout(moved(lambda figure, text: text.set_y(31)))
+    with pytest.raises(AssertionError, match="lies on an image"):
+        check_layout(
+            moved(lambda f, text: text.set_y(artists(f, "AxesImage")[0].get_extent()[3] + 20))
+        )
 
 
 def test_pools_over_time_and_kept_cells_are_drawn() -> None:
@@ -316,6 +349,20 @@ def test_upright_clips_are_not_tiny_in_a_comparison() -> None:
     assert high / wide == pytest.approx(16 / 9, abs=0.05)
     assert largest((640, 480)) == pytest.approx((53, 40), abs=1)
     assert largest((200, 4000))[1] <= 84.5
+
+
+def test_plans_that_differ_little_are_told_apart_in_a_comparison() -> None:
+    one, other = (
+        f"slow=prompt:3/concat/crop:0.8+middle=uniform:{n}/concat/crop:0.5+fast=all/"
+        "adaptive_2d_pool:4x4" for n in (4, 5)
+    )  # fmt: skip
+    plans = ("paper", "paper@released", one, other)
+    figure = draw_comparison([make_answer(10, plan=plan) for plan in plans], width_px=600)
+    check_layout(figure)
+    named = [t.get_text() for t in artists(figure, "Text") if t.get_gid() == "plan"]
+    assert named[:2] == ["paper", "paper@released"]
+    whole = "".join(t.get_text() for t in artists(figure, "Text") if t.get_gid() == "notation")
+    assert whole == one + other
 
 
 def test_comparison_bars_share_one_scale() -> None:

@@ -8,9 +8,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import fontManager
 
+from free_video_llm.picture import lettering
 from free_video_llm.picture.comparison_picture import place_apart
-from free_video_llm.picture.frames import spread, tile
+from free_video_llm.picture.frames import small_size, spread, tile
 from free_video_llm.picture.lettering import MISSING, Lettering, breakable_parts, runs_right_to_left
 from free_video_llm.picture.marks import COLORS, marks_for
 from free_video_llm.picture.thumbnail import (
@@ -23,24 +25,16 @@ from free_video_llm.picture.thumbnail import (
 )
 from free_video_llm.picture.timeline import ScoreAxis, TimeAxis
 from free_video_llm.tiny.world import COLOR_ANCHORS
-
-LONG = (
-    "Considering everything that happens from the beginning until the very end of this clip, what "
-    "does the person who wears the yellow shirt do right after the two others have left the room, "
-    "and why do they do it?"
-)
-CHINESE = "在这段视频里穿红色衬衫的男人在做什么，接下来又会发生什么事情？" * 4
-ARABIC = "ماذا يفعل الرجل الذي يرتدي القميص الأحمر في هذا الفيديو، ولماذا يفعل ذلك؟ " * 3
-EMOJI = "Who wins? 😀🚣🏽‍♂️👍️ " * 12
+from texts import ARABIC, CHINESE, EMOJI, LONG
 
 # --- letters -----------------------------------------------------------------------------------
 
 
 def test_wrap_keeps_every_letter_and_every_width() -> None:
     letters = Lettering()
-    font = letters.font(10)
     for text in (LONG, CHINESE, ARABIC, EMOJI, "x" * 300):
         clean = letters.clean(text)
+        font = letters.font(10)  # with the families that the text needs
         lines = letters.wrap(clean, font, 120, most=99)
         assert "".join(lines).replace(" ", "") == clean.replace(" ", "")
         assert max(letters.width(line, font) for line in lines) <= 120
@@ -80,6 +74,26 @@ def test_characters_without_a_font_stand_as_boxes(caplog: pytest.LogCaptureFixtu
     assert not caplog.records
 
 
+def test_a_font_that_matplotlib_has_not_listed_yet_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    letter = "\N{LATIN SMALL LETTER D WITH PALATAL HOOK}"
+    entries = fontManager.ttflist
+    new = next(e.fname for e in entries if e.name == "STIXGeneral" and e.style == "normal")
+    only = [e for e in entries if e.name == lettering.MAIN_FONT]
+    monkeypatch.setattr(fontManager, "ttflist", only)
+    monkeypatch.setattr(lettering, "findSystemFonts", lambda: ["no/such.ttf", new])
+    caches = (lettering._other_fonts, lettering._family_with)
+    for cached in caches:
+        cached.cache_clear()
+    letters = Lettering()
+    assert letters.clean(letter) == letter
+    assert not letters.missing
+    assert [e.name for e in only][-1] == "STIXGeneral"
+    for cached in caches:
+        cached.cache_clear()
+
+
 def test_direction_is_that_of_the_first_letter() -> None:
     assert runs_right_to_left("12 مرحبا abc")
     assert not runs_right_to_left("abc مرحبا")
@@ -98,6 +112,17 @@ def test_tiles_fit_and_shrink_with_number() -> None:
     assert tile(3, 16 / 9, 528).columns == 3
     assert tile(8, 4 / 3, 528).columns == 4
     assert tile(50, 16 / 9, 528).width < tile(8, 16 / 9, 528).width
+    upright = tile(8, 9 / 16, 528)  # as high as they may be: smaller ones would leave a third empty
+    assert (upright.columns, upright.height) == (4, 190)
+
+
+def test_small_pictures_of_upright_clips_are_higher() -> None:
+    assert small_size(4 / 3, 36) == (48, 36)
+    assert small_size(4, 36) == (110, 27.5)
+    wide, high = small_size(9 / 16, 36)
+    assert wide * high == pytest.approx(48 * 36)
+    assert small_size(0.2, 36) == pytest.approx((15.12, 75.6))
+    assert small_size(9 / 16, 36, widest=18) == pytest.approx((18, 32))
 
 
 def test_place_apart_keeps_distances_and_bounds() -> None:
@@ -228,11 +253,23 @@ PROTANOPIA = np.array(
 )
 
 
-@pytest.mark.parametrize("blindness", [np.eye(3), DEUTERANOPIA, PROTANOPIA])
-def test_colours_stay_apart_for_the_colour_blind(blindness: np.ndarray) -> None:
+TRITANOPIA = np.array(
+    [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("blindness", "apart"),
+    [(np.eye(3), 20), (DEUTERANOPIA, 20), (PROTANOPIA, 20), (TRITANOPIA, 16)],
+)
+def test_colours_stay_apart_for_the_colour_blind(blindness: np.ndarray, apart: float) -> None:
     seen = partial(lab, blindness=blindness)
     for one, other in itertools.combinations(COLORS[:3], 2):
-        assert np.linalg.norm(seen(one) - seen(other)) > 20, (one, other)
+        assert np.linalg.norm(seen(one) - seen(other)) > apart, (one, other)
     for one, other in itertools.combinations(COLORS, 2):
         assert np.linalg.norm(seen(one) - seen(other)) > 9, (one, other)
 
@@ -241,4 +278,6 @@ def test_pathways_differ_in_shape_as_well() -> None:
     marks = marks_for(["slow", "middle", "fast", "frames", "grid", "one", "two", "three"])
     assert len({mark.shape for mark in list(marks.values())[:6]}) == 6
     assert len(set(marks.values())) == 8
+    for names in (["slow", "middle", "fast", "best", "mean", "last"], list("abcdef")):
+        assert len({mark.color for mark in marks_for(names).values()}) == 6
     assert marks_for(["fast"])["fast"] == marks["fast"], "a pathway looks the same in each picture"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from free_video_llm.picture import wording
+from free_video_llm.picture.bar import draw_bar
 from free_video_llm.picture.evidence_picture import INNER, draw_header, draw_rows, draw_title
 from free_video_llm.picture.frames import (
     Scale,
     draw_thumbnail,
     heat_scale,
     proportions,
+    small_size,
     spread,
 )
 from free_video_llm.picture.marks import Mark, marks_for
@@ -24,7 +25,6 @@ from free_video_llm.picture.sheet import (
     INK,
     MARGIN,
     MUTED,
-    PAPER,
     SMALL,
     WIDTH,
     Sheet,
@@ -33,6 +33,7 @@ from free_video_llm.picture.timeline import (
     LANE,
     ScoreAxis,
     TimeAxis,
+    draw_count,
     draw_curve,
     draw_lane_name,
     draw_marks,
@@ -55,8 +56,6 @@ METER_HEIGHT = 7.0
 #: Thumbnails of one plan.
 MOST_SMALL = 10
 SMALL_HEIGHT = 40.0
-#: Upright clips get more height, or little would be seen of them: as many square points as 4:3 has.
-UPRIGHT_AREA, UPRIGHT_HEIGHT = 2_130.0, 84.0
 SMALL_GAP = 4.0
 
 
@@ -91,13 +90,8 @@ def _draw_common(sheet: Sheet, evidence: Evidence, axis: TimeAxis, y: float) -> 
     draw_curve(sheet, evidence, axis, scores)
     draw_lane_name(sheet, MARGIN, lane, "sampled", GUTTER - 8)
     draw_samples(sheet, evidence, axis, lane)
-    _draw_count(sheet, lane, f"{len(evidence.frames):,}")
+    draw_count(sheet, lane, f"{len(evidence.frames):,}")
     return draw_time_axis(sheet, axis, end) + 10
-
-
-def _draw_count(sheet: Sheet, y: float, text: str) -> None:
-    sheet.text(WIDTH - MARGIN, y + 2.7, text, size=SMALL, color=MUTED, align="right",
-               name="lane-count")  # fmt: skip
 
 
 def _draw_head(
@@ -115,21 +109,19 @@ def _draw_head(
     font = sheet.letters.font(NAME, bold=True)
     name = sheet.letters.clean(wording.plan_name(answer))
     room = tokens_at - MARGIN - 12
-    sheet.text(MARGIN, base, sheet.letters.fit_middle(name, font, room), size=NAME, bold=True,
-               name="plan")  # fmt: skip
+    short = sheet.letters.fit_middle(name, font, room)
+    sheet.text(MARGIN, base, short, size=NAME, bold=True, name="plan")
     top = base - METER_HEIGHT + 0.2
-    x = tokens_at
-    for part in evidence.pathways:
-        wide = METER * part.tokens / most[0]
-        sheet.box(x, top, wide, METER_HEIGHT, fill=marks[part.name].color, name="tokens")
-        if x > tokens_at and wide > 0:  # in print without colours, only this parts them
-            sheet.line([(x, top), (x, top + METER_HEIGHT)], color=PAPER, width=0.8)
-        x += wide
+    x = draw_bar(sheet, evidence.pathways, marks, (tokens_at, top), height=METER_HEIGHT,
+                 per_token=METER / most[0])  # fmt: skip
     sheet.text(x + 5, base, wording.count(evidence.tokens, "token"), size=SMALL, name="cost")
     spent = wording.asking_seconds(answer)
     wide = METER * spent / most[1]
     sheet.box(time_at, top, wide, METER_HEIGHT, fill=FAINT, name="seconds")
     sheet.text(time_at + wide + 5, base, wording.seconds(spent), size=SMALL, name="cost")
+    if short != name:  # two long notations may differ in the middle
+        base = sheet.paragraph(MARGIN, base + 4, name, width=INNER, most=3, size=SMALL,
+                               color=MUTED, name="notation") - 2  # fmt: skip
     said = bool(sheet.letters.clean(answer.text))
     return sheet.paragraph(
         MARGIN, base + 6, answer.text if said else "the model said nothing", width=INNER, most=4,
@@ -162,7 +154,7 @@ def _draw_kept(
         mark = marks[part.name]
         draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, mark)
         draw_marks(sheet, part, mark, axis, lane)
-        _draw_count(sheet, lane, wording.frames_times_tokens(part))
+        draw_count(sheet, lane, wording.frames_times_tokens(part))
     if len(kept) > len(chosen):
         sheet.text(MARGIN + 12, top + SMALL, f"{len(chosen)} of {len(kept)}", size=SMALL,
                    color=MUTED, name="note")  # fmt: skip
@@ -179,13 +171,8 @@ def _draw_small(
     scale: Scale,
     top: float,
 ) -> float:
-    aspect = proportions(answer.evidence)
     room = (axis.right - axis.left + SMALL_GAP) / len(chosen) - SMALL_GAP
-    tallest = SMALL_HEIGHT
-    if aspect < 1:
-        tallest = min(math.sqrt(UPRIGHT_AREA / aspect), UPRIGHT_HEIGHT)
-    wide = min(tallest * aspect, room, 110.0)
-    high = min(tallest, wide / aspect)
+    wide, high = small_size(proportions(answer.evidence), SMALL_HEIGHT, min(room, 110.0))
     centres = place_apart(
         [axis.x(frame.second) for _, frame in chosen], wide + SMALL_GAP,
         axis.left + wide / 2, axis.right - wide / 2,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from free_video_llm.picture import wording
+from free_video_llm.picture.bar import draw_bar
 from free_video_llm.picture.frames import (
     CAPTION_LINE,
     GAP,
@@ -29,7 +30,6 @@ from free_video_llm.picture.sheet import (
     MARGIN,
     MUTED,
     PANEL,
-    PAPER,
     SMALL,
     TITLE,
     WIDTH,
@@ -41,6 +41,7 @@ from free_video_llm.picture.timeline import (
     MOST_GUIDES,
     ScoreAxis,
     TimeAxis,
+    draw_count,
     draw_curve,
     draw_lane_name,
     draw_marks,
@@ -60,8 +61,10 @@ CURVE_HEIGHT = 84.0
 BAR_HEIGHT = 13.0
 #: More thumbnails than this help nobody; the rest is counted.
 MOST_THUMBNAILS = 120
-#: Choices of a multiple-choice question that are set one below the other.
-MOST_OPTIONS = 8
+#: So many choices of a multiple-choice question are set one below the other, more side by side.
+MOST_SINGLE = 8
+#: Lines of choices; the rest is counted.
+MOST_LINES = 12
 GUTTER = 78.0
 #: Type size of an answer of several lines.
 LONG_ANSWER = 10.5
@@ -93,16 +96,26 @@ def draw_header(sheet: Sheet, question: str, options: tuple[str, ...], y: float)
     y = sheet.paragraph(
         MARGIN, y + SMALL + 5, question, width=INNER, most=9, size=12.5, name="question"
     )
-    listed = [f"({chr(65 + n % 26)}) {text}" for n, text in enumerate(options)]
-    together = sheet.letters.clean(" · ".join(listed))
-    if sheet.letters.width(together, sheet.letters.font(BODY)) <= INNER:
-        listed = [together] if listed else []
-    elif len(listed) > MOST_OPTIONS:
-        more = wording.count(len(listed) - MOST_OPTIONS, "more choice")
-        listed = [*listed[:MOST_OPTIONS], f"and {more}, not shown"]
-    for text in listed:  # a letter stays with its choice
+    for text in _choice_lines(sheet, options):
         y = sheet.paragraph(MARGIN, y + 2, text, width=INNER, most=2, color=MUTED, name="options")
     return y
+
+
+def _choice_lines(sheet: Sheet, options: tuple[str, ...]) -> list[str]:
+    """The choices with their letters: side by side if they fit or are many, else one a line."""
+    choices = [f"({chr(ord('A') + n)}) {text}" for n, text in enumerate(options)]
+    rows: list[list[str]] = []
+    for choice in choices:  # a letter stays with its choice
+        together = sheet.letters.clean(" · ".join([*rows[-1], choice])) if rows else ""
+        if together and sheet.measure(together, BODY) <= INNER:
+            rows[-1].append(choice)
+        else:
+            rows.append([choice])
+    if len(rows) > 1 and len(choices) <= MOST_SINGLE:
+        return choices
+    lines = [" · ".join(row) for row in rows[:MOST_LINES]]
+    left = sum(len(row) for row in rows[MOST_LINES:])
+    return [*lines, f"and {wording.count(left, 'more choice')}, not shown"] if left else lines
 
 
 def _draw_answer(sheet: Sheet, text: str, y: float) -> float:
@@ -152,8 +165,30 @@ def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: floa
     end = lanes + len(evidence.pathways) * LANE + LANE / 2 + 3
     draw_time_grid(sheet, axis, scores.top, end)
     draw_curve(sheet, evidence, axis, scores)
-    pointed = [p for p in evidence.pathways if p.kept and not wording.is_overview(answer, p)]
+    _draw_pointed(sheet, answer, marks, axis, scores, lanes)
+    draw_lane_name(sheet, MARGIN, lanes, "sampled", GUTTER - 8)
     draw_samples(sheet, evidence, axis, lanes)
+    draw_count(sheet, lanes, f"{len(evidence.frames):,}")
+    for number, part in enumerate(evidence.pathways, 1):
+        lane = lanes + number * LANE
+        draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, marks[part.name])
+        draw_marks(sheet, part, marks[part.name], axis, lane)
+        draw_count(sheet, lane, f"{len(part.kept):,}")
+    return draw_time_axis(sheet, axis, end)
+
+
+def _draw_pointed(
+    sheet: Sheet,
+    answer: Answer,
+    marks: dict[str, Mark],
+    axis: TimeAxis,
+    scores: ScoreAxis,
+    lanes: float,
+) -> None:
+    """The detailed pathways' frames on the curve, with lines down to their lanes if few."""
+    evidence = answer.evidence
+    # What was kept by several shows the first pathway's line and mark, within the others'.
+    pointed = [p for p in evidence.pathways[::-1] if p.kept and not wording.is_overview(answer, p)]
     if sum(len(part.kept) for part in pointed) <= MOST_GUIDES:
         for part in pointed:
             lane = lanes + (evidence.pathways.index(part) + 1) * LANE
@@ -162,24 +197,11 @@ def _draw_timeline(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: floa
                 sheet.line([(x, scores.y(kept.score)), (x, lane)], color=marks[part.name].color,
                            width=0.7)  # fmt: skip
     for part in pointed:
-        size = mark_size(len(part.kept), axis.right - axis.left, 8.5)
         xs = [axis.x(kept.second) for kept in part.kept]
+        size = mark_size(sorted(xs), 8.5)
         ys = [scores.y(kept.score) for kept in part.kept]
         mark = marks[part.name]
         sheet.marks(xs, ys, shape=mark.shape, color=mark.color, size=size, name="curve-marks")
-    draw_lane_name(sheet, MARGIN, lanes, "sampled", GUTTER - 8)
-    _draw_count(sheet, lanes, len(evidence.frames))
-    for number, part in enumerate(evidence.pathways, 1):
-        lane = lanes + number * LANE
-        draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, marks[part.name])
-        draw_marks(sheet, part, marks[part.name], axis, lane)
-        _draw_count(sheet, lane, len(part.kept))
-    return draw_time_axis(sheet, axis, end)
-
-
-def _draw_count(sheet: Sheet, y: float, number: int) -> None:
-    sheet.text(WIDTH - MARGIN, y + 2.7, f"{number:,}", size=SMALL, color=MUTED, align="right",
-               name="lane-count")  # fmt: skip
 
 
 def _draw_frames(
@@ -269,13 +291,8 @@ def _draw_tokens(sheet: Sheet, answer: Answer, marks: dict[str, Mark], y: float)
         f"whole bar: {_all_frames(evidence.all_tokens, len(evidence.frames))}",
     )  # fmt: skip
     sheet.box(MARGIN, y, INNER, BAR_HEIGHT, fill="#dfe4e8", name="all-tokens")
-    x = MARGIN
-    for part in evidence.pathways:
-        wide = INNER * part.tokens / whole
-        sheet.box(x, y, wide, BAR_HEIGHT, fill=marks[part.name].color, name="tokens")
-        if x > MARGIN:
-            sheet.line([(x, y), (x, y + BAR_HEIGHT)], color=PAPER, width=0.8)
-        x += wide
+    draw_bar(sheet, evidence.pathways, marks, (MARGIN, y), height=BAR_HEIGHT,
+             per_token=INNER / whole)  # fmt: skip
     y += BAR_HEIGHT + 6
     font = sheet.letters.font(SMALL)
     for part in evidence.pathways:

@@ -60,7 +60,7 @@ def tile(count: int, aspect: float, width: float) -> Tiling:
         columns = math.ceil(count / rows)  # rows as equal as can be
         places, used = rows * columns, columns * (cell + GAP) - GAP
         unlike = abs(math.log(wide * high / wanted))
-        unlike += 1.5 * (1 - count / places) + 2 * (1 - used / width)
+        unlike += 1.5 * (1 - count / places) + 3 * (1 - used / width)
         if unlike < least:
             best, least = Tiling(columns, cell, wide, high), unlike
     return best
@@ -146,10 +146,16 @@ def spread(count: int, places: int) -> list[int]:
     return [round(i * (count - 1) / (places - 1)) for i in range(places)]
 
 
-def strip_size(aspect: float, height: float = STRIP_HEIGHT) -> tuple[float, float]:
-    """Width and height of a filmstrip's pictures."""
-    width = min(max(height * aspect, 14.0), 110.0)
-    return width, min(height, width / aspect)
+def small_size(aspect: float, height: float, widest: float = 110.0) -> tuple[float, float]:
+    """Width and height of small pictures, `height` points high or less.
+
+    Upright ones are higher, or little would be seen of them: as large as 4:3 if that is not more
+    than about twice the height.
+    """
+    if aspect < 1:
+        height *= min(math.sqrt(4 / 3 / aspect), 2.1)
+    width = min(height * aspect, widest)
+    return width, width / aspect
 
 
 def draw_strip(
@@ -166,7 +172,7 @@ def draw_strip(
     Returns how many frames it shows, and where it ends.
     """
     x, y, width = box
-    wide, high = strip_size(proportions(evidence))
+    wide, high = small_size(proportions(evidence), STRIP_HEIGHT)
     cell = max(wide, max((sheet.measure(stamp, SMALL) for stamp in stamps), default=0.0))
     step = cell + 4
     shown = spread(len(pathway.kept), int((width + 4) // step))

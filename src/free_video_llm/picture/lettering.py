@@ -10,12 +10,12 @@ import logging
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
 
 MAIN_FONT = "DejaVu Sans"
@@ -78,6 +78,10 @@ def _main_font() -> str:
 @lru_cache(maxsize=1)
 def _other_fonts() -> tuple[tuple[str, str], ...]:
     """Family and file of this machine's upright fonts, those that look well first."""
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in set(findSystemFonts()) - known:  # installed after matplotlib made its list
+        with suppress(OSError, RuntimeError, ValueError):  # not a font that it can read
+            fontManager.addfont(path)
     found: dict[str, str] = {}
     for entry in sorted(fontManager.ttflist, key=lambda e: (str(e.weight) not in _BOOK, e.fname)):
         plain = entry.style == "normal" and not any(part in entry.name for part in _PICTURE_FONTS)
@@ -86,8 +90,8 @@ def _other_fonts() -> tuple[tuple[str, str], ...]:
     rank = {name: number for number, name in enumerate(_PREFERRED)}
 
     def order(family: str) -> tuple[int, bool, bool, str]:
-        known = rank.get(family, len(rank))
-        return known, "Serif" in family or "Mono" in family, "Noto Sans" not in family, family
+        place = rank.get(family, len(rank))
+        return place, "Serif" in family or "Mono" in family, "Noto Sans" not in family, family
 
     return tuple((family, found[family]) for family in sorted(found, key=order))
 

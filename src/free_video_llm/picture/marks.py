@@ -25,11 +25,19 @@ class Mark:
 
 
 def marks_for(names: Iterable[str]) -> dict[str, Mark]:
-    """A mark for each pathway; no two of the first 42 have both colour and shape in common."""
+    """A mark for each pathway: of six no two share a colour, of 42 none has both in common."""
     names = list(dict.fromkeys(names))
-    free = [n for n in range(len(COLORS) * len(SHAPES)) if n not in _USUAL.values()]
-    given = {}
+    given = {name: _mark(_USUAL[name]) for name in names if name in _USUAL}
+    free = [_mark(n) for n in range(len(COLORS) * len(SHAPES)) if n not in _USUAL.values()]
     for name in names:
-        number = _USUAL[name] if name in _USUAL else free.pop(0) if free else 0
-        given[name] = Mark(COLORS[number % len(COLORS)], SHAPES[number % len(SHAPES)])
+        if name not in given:
+            colors = {mark.color for mark in given.values()}
+            mark = next((m for m in free if m.color not in colors), free[0])
+            given[name] = mark
+            if len(free) > 1:
+                free.remove(mark)
     return given
+
+
+def _mark(number: int) -> Mark:
+    return Mark(COLORS[number % len(COLORS)], SHAPES[number % len(SHAPES)])

@@ -164,14 +164,13 @@ class Sheet:
 
     def line(
         self, points: Sequence[tuple[float, float]], *, color: str = INK, width: float = 1.0,
-        dashed: bool = False, name: str | None = None,
+        name: str | None = None,
     ) -> None:  # fmt: skip
         """A line through points."""
         xs, ys = zip(*points, strict=True)
-        style = (0, (2.5, 2.0)) if dashed else "-"
         artist = Line2D(
-            xs, ys, color=color, linewidth=width, linestyle=style, marker="None", alpha=None,
-            solid_joinstyle="round", solid_capstyle="round", dash_capstyle="butt",
+            xs, ys, color=color, linewidth=width, linestyle="-", marker="None", alpha=None,
+            solid_joinstyle="round", solid_capstyle="round",
         )  # fmt: skip
         self._add(artist, name)
 

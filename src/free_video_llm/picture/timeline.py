@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from free_video_llm.picture.marks import Mark
-from free_video_llm.picture.sheet import FAINT, GRID, INK, MUTED, SMALL, Sheet
+from free_video_llm.picture.sheet import (
+    FAINT,
+    GRID,
+    INK,
+    MARGIN,
+    MUTED,
+    PAPER,
+    SMALL,
+    WIDTH,
+    Sheet,
+)
 
 if TYPE_CHECKING:
     from free_video_llm.evidence import Evidence, PathwayEvidence
@@ -171,36 +181,41 @@ def draw_time_grid(sheet: Sheet, axis: TimeAxis, top: float, bottom: float) -> N
         sheet.line([(axis.x(tick), top), (axis.x(tick), bottom)], color=GRID, width=0.6)
 
 
-def mark_size(count: int, width: float, largest: float = 7.5) -> float:
-    """Points of a mark such that `count` of them have room side by side."""
-    return min(largest, max(2.6, width / max(count, 1) * 0.85))
+def mark_size(xs: Sequence[float], largest: float) -> float:
+    """Points of marks at ascending places such that they have room side by side.
+
+    Few may overlap a little; of many, nine in ten have room, whatever the closest do.
+
+    Examples:
+        >>> mark_size([0.0, 3.0], 6.5), round(mark_size([4.0 * n for n in range(30)], 6.5), 1)
+        (6.5, 3.4)
+    """
+    if len(xs) <= MOST_GUIDES:
+        return largest
+    gap = float(np.percentile(np.diff(xs), 10))
+    return min(largest, max(2.6, 0.85 * gap))
 
 
 def draw_marks(
-    sheet: Sheet,
-    pathway: PathwayEvidence,
-    mark: Mark,
-    axis: TimeAxis,
-    y: float,
-    *,
-    rim: float = 0.7,
+    sheet: Sheet, pathway: PathwayEvidence, mark: Mark, axis: TimeAxis, y: float
 ) -> None:
     """A pathway's frames as marks along its lane."""
     xs = [axis.x(kept.second) for kept in pathway.kept]
     if not xs:
         return
     sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
-    size = mark_size(len(xs), axis.right - axis.left, 6.5)
+    size = mark_size(sorted(xs), 6.5)
     sheet.marks(xs, [y] * len(xs), shape=mark.shape, color=mark.color, size=size,
-                rim=rim if size > 4.5 else 0.3, name=f"lane-{pathway.name}")  # fmt: skip
+                rim=0.7 if size > 4.5 else 0.3, name=f"lane-{pathway.name}")  # fmt: skip
 
 
 def draw_samples(sheet: Sheet, evidence: Evidence, axis: TimeAxis, y: float) -> None:
     """The sampled frames as ticks along a lane."""
     sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
     xs = [axis.x(float(second)) for second in evidence.frames.seconds]
-    sheet.segments([((x, y - 3.2), (x, y + 3.2)) for x in xs], color=FAINT, width=0.8,
-                   name="samples")  # fmt: skip
+    ticks = [((x, y - 3.2), (x, y + 3.2)) for x in xs]
+    sheet.segments(ticks, color=PAPER, width=2.4)  # or lines down to the lanes would hide them
+    sheet.segments(ticks, color=FAINT, width=0.8, name="samples")
 
 
 def draw_lane_name(
@@ -212,6 +227,12 @@ def draw_lane_name(
     font = sheet.letters.font(SMALL)
     short = sheet.letters.fit(sheet.letters.clean(text), font, width - 12)
     sheet.text(left + 12, y + 2.7, short, size=SMALL, color=INK, name="lane-name")
+
+
+def draw_count(sheet: Sheet, y: float, text: str) -> None:
+    """What a lane holds, right of it."""
+    sheet.text(WIDTH - MARGIN, y + 2.7, text, size=SMALL, color=MUTED, align="right",
+               name="lane-count")  # fmt: skip
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

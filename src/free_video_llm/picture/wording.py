@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from free_video_llm.picture.frames import patches_per_side
+from free_video_llm.picture.timeline import TimeAxis, clock
 from free_video_llm.plan import Pathway
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ def count(number: int, noun: str) -> str:
 
 
 def plan_name(answer: Answer) -> str:
-    """A plan's name, or its notation where it has none."""
-    return answer.plan.name or str(answer.plan)
+    """A plan's name, with the geometry if it is the released one; else its notation."""
+    plan = answer.plan
+    suffix = "@released" if plan.geometry == "released" else ""
+    return plan.name + suffix if plan.name else str(plan)
 
 
 def score(value: float) -> str:
@@ -112,8 +115,9 @@ def asking_seconds(answer: Answer) -> float:
 def clip_words(evidence: Evidence) -> str:
     """What was sampled of the clip."""
     frames = evidence.frames
+    lasts = TimeAxis.of(evidence, 0, 1).duration
     return (
-        f"{len(frames):,} of {count(frames.total, 'frame')} sampled, {frames.duration:.1f} s, "
+        f"{len(frames):,} of {count(frames.total, 'frame')} sampled, {clock(lasts, lasts)}, "
         f"{frames.width}×{frames.height}"
     )
 

@@ -1,0 +1,35 @@
+"""A bar of tokens: a part for each pathway, in its colour and with its shape, for print in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from free_video_llm.picture.marks import Mark
+from free_video_llm.picture.sheet import PAPER, Sheet
+
+if TYPE_CHECKING:
+    from free_video_llm.evidence import PathwayEvidence
+
+
+def draw_bar(
+    sheet: Sheet,
+    parts: Sequence[PathwayEvidence],
+    marks: dict[str, Mark],
+    place: tuple[float, float],
+    *,
+    height: float,
+    per_token: float,
+) -> float:
+    """Parts side by side from `place` (x, y), `per_token` points a token; returns their end."""
+    x, y = place
+    for part in parts:
+        mark, wide = marks[part.name], part.tokens * per_token
+        sheet.box(x, y, wide, height, fill=mark.color, name="tokens")
+        if x > place[0] and wide > 0:
+            sheet.line([(x, y), (x, y + height)], color=PAPER, width=0.8)
+        if wide > 0.9 * height:
+            sheet.marks([x + wide / 2], [y + height / 2], shape=mark.shape, color=PAPER,
+                        size=0.5 * height, rim=0, name="token-mark")  # fmt: skip
+        x += wide
+    return x
