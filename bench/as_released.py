@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from free_video_llm import VideoLLM
+from free_video_llm.image_llm import Decoding
 from free_video_llm.plan import Plan
 from free_video_llm.pooling import pool_grid
+from free_video_llm.prompts import template_named
 from free_video_llm.region import region_boxes
 from free_video_llm.selection import most_similar, spread_released
 from free_video_llm.video import uniform_indices
@@ -42,36 +44,30 @@ def resize(frames: list[np.ndarray], size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def _passes(tower, images: torch.Tensor, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden state −2 and the last one, of a whole tower, by batches."""
-    second, last = [], []
-    for start in range(0, len(images), batch):
-        out = tower(images[start : start + batch], output_hidden_states=True)
-        second.append(out.hidden_states[-2])
-        last.append(out.last_hidden_state)
-    return torch.cat(second), torch.cat(last)
-
-
 @torch.inference_mode()
 def visual_tokens(
-    llm: VideoLLM, frames: list[np.ndarray], question: str, plan: Plan, *, batch: int = 8
+    llm: VideoLLM, frames: list[np.ndarray], question: str, plan: Plan
 ) -> torch.Tensor:
-    """The visual tokens of one question under a plan of the paper's form, [N,D]."""
+    """The visual tokens of one question under a plan of the paper's form, [N,D].
+
+    As in LLaVA, the frames of a call go through the tower in one batch, every layer's states kept.
+    """
     towers, projector = llm.towers, llm.image_llm.projector
     images = towers.normalisation(resize(frames, towers.size))
     side = towers.side
-    features, _ = _passes(towers.llm_tower, images, batch)
+    states = towers.llm_tower(images, output_hidden_states=True).hidden_states
+    features = states[towers.feature_layer]
+    del states
     tokens = projector.out(projector.hidden(features[:, 1:])).unflatten(1, (side, side))
     prompt = towers.encode_prompt(question).vector
     scorer = towers.scorer
 
     def frame_vectors() -> torch.Tensor:
-        _, last = _passes(scorer.vision_model, images, batch)
-        pooled = scorer.vision_model.post_layernorm(last[:, 0])
+        pooled = scorer.vision_model(images).pooler_output
         return F.normalize(scorer.visual_projection(pooled), dim=-1)
 
     def cropped(which: list[int], pathway) -> torch.Tensor:
-        _, last = _passes(scorer.vision_model, images[which], batch)
+        last = scorer.vision_model(images[which]).last_hidden_state
         patches = scorer.visual_projection(last[:, 1:]).unflatten(1, (side, side))
         similarity = F.normalize(pool_grid(patches, pathway.pool), dim=-1) @ prompt
         similarity = similarity.reshape(len(which), side // 2, side)
@@ -89,3 +85,11 @@ def visual_tokens(
         pool_grid(tokens, fast.pool).flatten(0, 2),
     ]
     return torch.cat(parts)
+
+
+def answer(llm: VideoLLM, path: Path, count: int, question: str, plan: Plan, *, new: int) -> str:
+    """A whole question, from the file to the text."""
+    tokens = visual_tokens(llm, read_full_frames(path, count), question, plan)
+    prompt = template_named(llm.conv_mode).fill(question)
+    decoding = Decoding(max_new_tokens=new)
+    return llm.image_llm.generate([prompt], [tokens], decoding=decoding)[0].text
