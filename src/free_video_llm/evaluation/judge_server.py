@@ -13,13 +13,16 @@ import re
 import time
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from free_video_llm.errors import ConfigError, MissingExtraError
 from free_video_llm.evaluation.answering import Row
 from free_video_llm.evaluation.protocol import REPLY_SCHEMA, messages
 
 DEFAULT_URL = "https://api.openai.com/v1"
-#: US dollars for a million tokens in and out, as published; others by `price`.
+#: US dollars for a million tokens in and out. OpenAI's price page could not be read; these are what
+#: others noted from it, looked up in November 2026 and unchanged since the models came out:
+#: burncloud.com and multi-router.ai for the first, losclouds.com (of 5 April 2026) for the second.
 PRICES: dict[str, tuple[float, float]] = {
     "gpt-3.5-turbo-0125": (0.5, 1.5),
     "gpt-4o-mini-2024-07-18": (0.15, 0.6),
@@ -102,6 +105,29 @@ class Judge:
 def with_options(judge: Judge, **options: Any) -> Judge:
     """A judge with the options that are not None."""
     return replace(judge, **{key: value for key, value in options.items() if value is not None})
+
+
+def check_url(url: str) -> None:
+    """Refuse an address that no request can go to, or one that would put a secret into reports.
+
+    Raises:
+        ConfigError: it is not http(s)://HOST/…, or has a user, a password or a query.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https"):
+        raise ConfigError(
+            f"--base-url is http:// or https:// and a host, as in http://127.0.0.1:8000/v1, "
+            f"not {url[:80]!r}"
+        )
+    if parts.username or parts.password or parts.query:
+        raise ConfigError(
+            f"--base-url is written into the results, so it has no key in it: set OPENAI_API_KEY "
+            f"instead (the host is {host})"
+        )
 
 
 def open_client(judge: Judge) -> Any:
