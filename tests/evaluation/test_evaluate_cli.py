@@ -32,7 +32,9 @@ def test_from_questions_to_a_report(config, tmp_path, capsys):
     assert main(["check", str(path), "--json"]) == 0
     (check,) = json.loads(capsys.readouterr().out)
     assert (check["rows"], check["videos"], check["found"], check["missing"]) == (40, 8, 8, {})
-    assert main(["eval", str(path), "--limit", "6", "--json"]) == 0
+    cache = tmp_path / "features"
+    assert main(["eval", str(path), "--limit", "6", "--json", "--cache", str(cache)]) == 0
+    assert len(list(cache.iterdir())) == 6  # the first six rows are on six videos
     (outcome,) = json.loads(capsys.readouterr().out)
     assert (outcome["answered"], outcome["not_reached"]) == (6, 34)
     folder = outcome["folder"]
@@ -52,13 +54,14 @@ def test_judging_shows_tokens_and_cost_before_and_after(tmp_path, capsys, monkey
         words = ["judge", str(run.path), "--judge", "openai:judge-1", "--base-url", server.url]
         words += ["--replies", str(tmp_path / "replies"), "--price", "10/20"]
         assert main([*words, "--dry-run"]) == 0
-        assert "2 requests to make" in capsys.readouterr().out
+        assert "2 requests to make" in (text := capsys.readouterr().out)
+        assert "(at $10 in and $20 out a million)" in text
         assert not server.seen
         assert main(words) == 0
         told = capsys.readouterr()
         assert "2 requests to make" in told.err
         assert "2 judged" in told.out
-        assert "$0.00" in told.out
+        assert "$0.0045" in told.out  # 400 tokens in, 24 out
         assert "judge-1-exact-0613" in told.out
         server.script = lambda user, before: "ok:no"
         assert main([*words, "--seed", "5", "--json"]) == 1

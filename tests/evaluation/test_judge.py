@@ -191,6 +191,23 @@ def test_key_and_organisation_come_from_the_environment(run, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("127.0.0.1:8000/v1", "http:// or https:// and a host"),
+        ("file:///etc/passwd", "http:// or https:// and a host"),
+        ("http://", "http:// or https:// and a host"),
+        ("http://[::1/v1", "http:// or https:// and a host"),
+        ("https://me:sk-secret@host/v1", "set OPENAI_API_KEY"),
+        ("https://host/v1?api-key=sk-secret", "set OPENAI_API_KEY"),
+    ],
+)
+def test_an_address_that_is_none_or_holds_a_key_is_refused(run, url, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        Judging(run, judge_at(url), run.path)
+    assert "sk-secret" not in str(caught.value)
+
+
 def test_openai_s_own_server_needs_a_key(run):
     with pytest.raises(ConfigError, match="set OPENAI_API_KEY"):
         ask(run, Judge(model="gpt-3.5-turbo-0125"))

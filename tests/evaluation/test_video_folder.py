@@ -78,6 +78,13 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_not(folder: Path)
         videos.find("away/secret")
 
 
+def test_a_folder_of_pictures_with_a_link_out_of_it_is_refused(folder: Path):
+    (folder.parent / "secret.png").touch()
+    (folder / "pictures" / "2.png").symlink_to(folder.parent / "secret.png")
+    with pytest.raises(VideoError, match="a picture that is a link out of"):
+        VideoFolder(folder).find("pictures")
+
+
 def test_the_folder_itself_may_be_a_link(folder: Path):
     link = folder.parent / "link"
     link.symlink_to(folder)

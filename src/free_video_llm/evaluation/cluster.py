@@ -6,6 +6,7 @@ One process, the caller's, writes the results; how a unit is answered is `answer
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -156,6 +157,7 @@ def _start_ray(devices: str | None, workers: int) -> tuple[Any, bool]:
     elif not ray.is_initialized():
         ray.init(log_to_driver=False)  # a cluster that runs already
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # progress is ours to show
     return ray, own
 
 

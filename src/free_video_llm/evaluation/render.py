@@ -79,7 +79,8 @@ def kinds_table(report: Report) -> Table:
     metrics = list(report.total.accuracy)
     judges = [judge.name for judge in report.judges]
     header = ["type", "rows", "answered", "failed", *(METRICS[m] for m in metrics)]
-    header += [f"judge {name} / score" for name in judges]
+    for name in judges:
+        header += [f"judge {name} / score", "judged", "judge failed"]
     return header, [_kind_line(group, metrics, judges) for group in report.kinds]
 
 
@@ -89,6 +90,7 @@ def _kind_line(group: Group, metrics: Iterable[str], judges: Iterable[str]) -> l
     for name in judges:
         figures = group.judges[name]
         line.append(f"{percent(figures.accuracy)} / {number(figures.score)}")
+        line += [f"{figures.judged:,}", f"{figures.judge_failed:,}"]
     return line
 
 
@@ -97,7 +99,7 @@ def costs_table(report: Report) -> Table:
     costs = report.costs
     lines: list[Sequence[str]] = [
         ("visual tokens", number(costs.visual_tokens, 1)),
-        ("prompt tokens", number(costs.prompt_tokens, 1)),
+        ("prompt tokens, the visual ones among them", number(costs.prompt_tokens, 1)),
         ("answer tokens", number(costs.answer_tokens, 1)),
         ("seconds", number(costs.seconds, 3)),
     ]
