@@ -130,6 +130,7 @@ def test_a_bad_reply_is_asked_for_again_then_counted_as_failed(run, fault, tmp_p
         tally = ask(run, judge)
         assert (tally.judged, tally.judge_failed, tally.not_judged) == (11, 1, 0)
         assert tally.requests == len(server.seen) == 12 + 1 + 2
+        assert tally.models == ("judge-1-exact-0613",)  # never the name that was asked for
         failed = verdicts(run, judge)[3]
         assert (failed["status"], failed["attempts"]) == ("judge-failed", 3)
         assert verdicts(run, judge)[4]["attempts"] == 2

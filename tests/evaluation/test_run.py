@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,29 @@ def test_each_video_is_decoded_and_encoded_once(config, model, monkeypatch):
 
     run_task(config, config.tasks[0], load=lambda c: Counting())
     assert sorted(watched) == [f"clip{i}.mp4" for i in range(8)]
+
+
+def test_a_video_is_held_only_while_its_questions_come(config, model):
+    watched: list[weakref.ref] = []
+    alive: list[int] = []
+
+    class Watching:
+        def __init__(self) -> None:
+            self.__dict__.update(model.__dict__)
+
+        def watch(self, source, **options):  # type: ignore[no-untyped-def]
+            video = VideoLLM.watch(model, source, **options)
+            watched.append(weakref.ref(video.features))
+            return video
+
+        def ask(self, pairs, **options):  # type: ignore[no-untyped-def]
+            alive.append(sum(reference() is not None for reference in watched))
+            return model.ask(pairs, **options)
+
+    run_task(config, config.tasks[0], load=lambda c: Watching())
+    assert len(watched) == 8
+    assert len(alive) >= 40 // 3
+    assert max(alive) == 2  # a batch of three is on two videos of five questions at most
 
 
 def test_a_stopped_run_goes_on_and_says_the_same(config, loader):

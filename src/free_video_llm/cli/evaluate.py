@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def _add_eval(commands: Subparsers) -> None:
         "  fvl eval run.yaml --limit 100                        the first 100 rows\n"
         "  fvl eval run.yaml --shard 2/8                        one of eight machines\n"
         "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n"
-        "  fvl eval run.yaml --cache                              never encode a video again\n\n"
+        "  fvl eval run.yaml --cache                           never encode a video again\n\n"
         "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="ours or a released one")
@@ -193,11 +194,12 @@ def run_eval(options: argparse.Namespace) -> int:
     if options.print_config:
         print(print_config(config), end="")
         return 0
-    from free_video_llm.evaluation.run import run_task
+    from free_video_llm.evaluation.run import load_model, run_task
     from free_video_llm.suggest import one_of
 
     shard = Shard.parse(options.shard) if options.shard else None
     cache = feature_cache(options)
+    load = functools.cache(load_model)  # once for all sets, and not where nothing is left to do
     tasks = config.tasks
     if options.set is not None:
         one_of("question set of this file", options.set, [t.set for t in tasks], ConfigError)
@@ -214,6 +216,7 @@ def run_eval(options: argparse.Namespace) -> int:
                     retry_failed=options.retry_failed,
                     workers=options.workers or 0,
                     cache=cache,
+                    load=load,
                     progress=bar,
                 )
             )

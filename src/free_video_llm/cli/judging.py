@@ -111,7 +111,7 @@ def run_judge(options: argparse.Namespace) -> int:
     if options.json:
         print_json(vars(tally) | {"cost": cost, "judge": judge.slug})
     else:
-        models = ", ".join(tally.models) or "none answered"
+        models = ", ".join(tally.models) or "the server named none"
         print(
             f"{tally.rows:,} answers: {tally.judged:,} judged, {tally.judge_failed:,} judge "
             f"failed, {tally.not_judged:,} not judged (exact model: {models})\n"

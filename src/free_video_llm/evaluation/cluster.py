@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.errors import ConfigError, FreeVideoLLMError, MissingExtraError
@@ -32,6 +33,16 @@ class _Slot:
     threads: int | None
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """What all actors are told: the run, the caller's folder, the cache's folder and bytes."""
+
+    plans: Plans
+    folder: str
+    cache: tuple[Path | None, int] | None
+    threads: int | None
+
+
 def answer_on_cluster(
     plans: Plans,
     units: list[Unit],
@@ -50,7 +61,12 @@ def answer_on_cluster(
     """
     ray, own = _start_ray(plans.config.devices, workers)
     slot = _slot(ray, workers, own=own)
-    kept = None if cache is None else (cache.folder, cache.disk_bytes)
+    shared = _Shared(
+        plans=plans,
+        folder=os.getcwd(),
+        cache=None if cache is None else (cache.folder, cache.disk_bytes),
+        threads=slot.threads,
+    )
     items = [
         {
             "rows": json.dumps([question.row for question in unit.questions]),
@@ -61,7 +77,7 @@ def answer_on_cluster(
     data = ray.data.from_items(items, override_num_blocks=len(items))
     answered = data.map_batches(
         _Worker,
-        fn_constructor_args=(plans, kept, slot.threads),
+        fn_constructor_args=(shared,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=slot.cpus,
@@ -83,7 +99,7 @@ def answer_on_cluster(
 class _Worker:
     """One actor: loads the model once, answers units."""
 
-    def __init__(self, plans: Plans, kept: tuple[Any, int] | None, threads: int | None) -> None:
+    def __init__(self, shared: _Shared) -> None:
         import torch
 
         from free_video_llm.benchmarks.videos import VideoFolder
@@ -91,11 +107,15 @@ class _Worker:
         from free_video_llm.evaluation.provenance import describe_model
         from free_video_llm.evaluation.run import load_model
 
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.plans = plans
+        plans = self.plans = shared.plans
+        if os.path.isdir(shared.folder):
+            os.chdir(shared.folder)  # so that relative paths mean the same on every machine
+        if shared.threads is not None:
+            torch.set_num_threads(shared.threads)
         self.questions = {question.row: question for question in plans.questions}
-        self.cache = None if kept is None else FeatureCache(kept[0], disk_bytes=kept[1])
+        self.cache = None
+        if shared.cache is not None:
+            self.cache = FeatureCache(shared.cache[0], disk_bytes=shared.cache[1])
         self.error = ""
         try:
             # Ray sets CUDA_VISIBLE_DEVICES to this actor's own GPU.
@@ -136,6 +156,7 @@ class _Worker:
 def _start_ray(devices: str | None, workers: int) -> tuple[Any, bool]:
     """Ray, and whether it was started here for this run alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest goes to Ray's own logs
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
     try:
@@ -153,11 +174,13 @@ def _start_ray(devices: str | None, workers: int) -> tuple[Any, bool]:
             num_cpus=max(workers + 1, os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,
+            logging_level=logging.WARNING,
         )
     elif not ray.is_initialized():
-        ray.init(log_to_driver=False)  # a cluster that runs already
+        # A cluster that runs already.
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is ours to show
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # progress is ours to show
     return ray, own
 
 

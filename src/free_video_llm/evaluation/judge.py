@@ -114,7 +114,8 @@ class Judging:
             known.verdict = known.verdict or verdict
         else:
             known.problem = verdict
-        known.models.add(str(reply["model"]))
+        if reply["model"]:
+            known.models.add(str(reply["model"]))
 
     def open_keys(self) -> dict[str, Row]:
         """What the judge has still to be asked: each content once."""

@@ -193,7 +193,7 @@ async def request_reply(client: Any, judge: Judge, row: Row, attempt: int) -> di
     usage = getattr(completion, "usage", None)
     return {
         "text": str(getattr(message, "content", "") or "")[:4000],
-        "model": str(getattr(completion, "model", None) or judge.model),
+        "model": str(getattr(completion, "model", None) or ""),  # as the server names it, if so
         "system_fingerprint": getattr(completion, "system_fingerprint", None),
         "finish": str(getattr(choices[0], "finish_reason", "")) if choices else "",
         "usage": {

@@ -37,7 +37,8 @@ def accuracy_table(report: Report) -> Table:
     lines: list[Sequence[str]] = []
     for judge in report.judges:
         figures = total.judges[judge.name]
-        exact = ", ".join(judge.about["exact_models"]) or judge.about["judge"]
+        exact = ", ".join(judge.about["exact_models"])
+        exact = exact or f"{judge.about['judge']} (the server named no version)"
         lines.append((f"judge {exact}", percent(figures.accuracy), number(figures.score)))
         lines.append(
             (
@@ -124,7 +125,7 @@ def run_table(report: Report) -> Table:
     ]
     for judge in report.judges:
         about = judge.about
-        models = ", ".join(about["exact_models"]) or "none answered"
+        models = ", ".join(about["exact_models"]) or "the server named no version"
         text = (
             f"{about['judge']} at {about['server']}: {models}; temperature 0, seed {about['seed']}"
         )
