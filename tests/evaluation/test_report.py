@@ -42,7 +42,7 @@ def test_counts_add_up_and_failures_count_as_wrong(run):
     assert judge.score == 2.5
     assert sum(group.asked for group in report.kinds) == total.asked
     assert sum(group.answered for group in report.kinds) == total.answered
-    assert report.reasons == (("VideoError: no video  in x", 2),)
+    assert report.reasons == (("VideoError: no video … in x", 2),)
 
 
 def test_a_video_s_time_counts_once_and_a_batch_s_is_shared(tmp_path):

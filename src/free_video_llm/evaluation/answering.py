@@ -186,9 +186,7 @@ def answered_row(question: Question, answer: Answer, *, batch: int = 1) -> Row:
     """
     data = answer.to_dict()
     if not all(math.isfinite(score) for score in data["evidence"]["sampled"]["scores"]):
-        raise FreeVideoLLMError(
-            "a frame's similarity is not a number: try dtype: float32, or decode the video anew"
-        )
+        raise FreeVideoLLMError("a frame's similarity is not a number: try dtype: float32")
     return _question_part(question) | {
         "status": "answered",
         "prediction": data["answer"],

@@ -21,8 +21,8 @@ from free_video_llm.evaluation.protocol import REPLY_SCHEMA, messages
 
 DEFAULT_URL = "https://api.openai.com/v1"
 #: US dollars for a million tokens in and out. OpenAI's price page could not be read; these are what
-#: others noted from it, looked up in November 2026 and unchanged since the models came out:
-#: burncloud.com and multi-router.ai for the first, losclouds.com (of 5 April 2026) for the second.
+#: others note of it, looked up on 25 November 2026: burncloud.com and multi-router.ai for the first
+#: (a list of 4 March 2024 has the same), losclouds.com (of 5 April 2026) for the second.
 PRICES: dict[str, tuple[float, float]] = {
     "gpt-3.5-turbo-0125": (0.5, 1.5),
     "gpt-4o-mini-2024-07-18": (0.15, 0.6),

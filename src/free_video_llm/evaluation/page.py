@@ -30,7 +30,7 @@ article { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9
 article p { margin: .2rem 0; overflow-wrap: anywhere }
 .small { opacity: .75; font-size: .87rem }
 .good { color: var(--good) } .bad { color: var(--bad) }
-svg { display: block; width: 100%; min-width: 34rem; height: auto; margin-top: .4rem }
+svg { display: block; width: 100%; min-width: 42rem; height: auto; margin-top: .4rem }
 svg text { font: 9px system-ui, sans-serif; fill: currentColor }
 svg .end { text-anchor: end }
 """

@@ -139,7 +139,7 @@ def _reasons(marked: Sequence[Marked]) -> tuple[tuple[str, int], ...]:
     for m in marked:
         if not m.answered:
             # One reason for all videos: what is quoted differs from row to row.
-            reason = "".join(m.row["reason"].split("'")[::2]) or m.row["reason"]
+            reason = "…".join(m.row["reason"].split("'")[::2]) or m.row["reason"]
             counts[reason] = counts.get(reason, 0) + 1
     return tuple(sorted(counts.items(), key=lambda item: -item[1])[:20])
 
