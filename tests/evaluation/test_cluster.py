@@ -3,41 +3,101 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_run import answers, lines
+from test_run import lines
 
-from free_video_llm.config import RunConfig, print_config
+from free_video_llm.checkpoint_files import TINY
+from free_video_llm.cli.main import main
+from free_video_llm.config import RunConfig, Task, print_config
 from free_video_llm.errors import MissingExtraError
+from free_video_llm.evaluation.folder import RunFolder
 from free_video_llm.evaluation.run import run_task
 
 RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not RAY, reason="the cluster extra is not installed")
 
 
-def command(config: RunConfig, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def start(config: RunConfig, folder: Path, *words: str) -> subprocess.Popen[str]:
     path = folder / f"{config.name}.yaml"
     path.write_text(print_config(config))
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "free_video_llm.cli.main", "eval", str(path), *words],
-        capture_output=True, text=True, timeout=500, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
 
-@pytest.mark.skipif(not RAY, reason="the cluster extra is not installed")
-def test_two_ray_workers_give_the_rows_of_one_process(config, loader, tmp_path):
-    run_task(config, config.tasks[0], load=loader, limit=9)
-    done = command(config, tmp_path, "--workers", "2")
-    assert done.returncode == 0, done.stderr[-3000:]
+def finish(running: subprocess.Popen[str]) -> str:
+    out, error = running.communicate(timeout=500)
+    assert running.returncode == 0, error[-3000:]
+    return out
+
+
+def rows(config: RunConfig) -> list[dict[str, Any]]:
+    """All that a run says, apart from how long it took."""
+    folder = RunFolder(Path(config.outputs) / "toy" / config.name)
+    found = sorted(folder.rows(), key=lambda row: row["row"])
+    return [{key: value for key, value in row.items() if key != "timings"} for row in found]
+
+
+@needs_ray
+@pytest.mark.skipif(not (TINY / "config.json").is_file(), reason="the embedded model is not here")
+def test_two_ray_workers_give_the_rows_of_one_process(tmp_path):
+    words = ["--videos", "6", "--questions", "4", "--seed", "5"]
+    assert main(["prepare", "toy", "--out", str(tmp_path / "toy"), *words]) == 0
+    task = Task(
+        set="toy",
+        questions=str(tmp_path / "toy" / "Toy_QA.csv"),
+        videos=str(tmp_path / "toy" / "videos"),
+    )
+    alone = RunConfig(
+        name="alone", tasks=(task,), frames=16, max_new_tokens=8, batch=4,
+        outputs=str(tmp_path / "artifacts"),
+    )  # fmt: skip
+    both = replace(alone, name="both")
+    finish(start(alone, tmp_path))
+    cache = tmp_path / "features"
+    told = json.loads(
+        finish(start(both, tmp_path, "--workers", "2", "--json", "--cache", str(cache)))
+    )
+    assert told[0]["answered"] == told[0]["new"] == len(rows(alone)) > 20
+    assert rows(both) == rows(alone)
+    assert len(list(cache.iterdir())) == 6
+
+
+@needs_ray
+def test_a_run_whose_ray_driver_was_killed_is_finished_by_one_process(config, loader, tmp_path):
+    running = start(config, tmp_path, "--workers", "2")
+    results = RunFolder(Path(config.outputs) / "toy" / "run").results_file()
+    while running.poll() is None and not (results.exists() and results.stat().st_size):
+        time.sleep(0.001)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert 0 < lines(config) < 40
+    run_task(config, config.tasks[0], load=loader)
     assert lines(config) == 40
     whole = replace(config, name="whole")
     run_task(whole, whole.tasks[0], load=loader)
-    assert answers(config) == answers(whole)
+    assert rows(config) == rows(whole)
+
+
+@needs_ray
+def test_a_worker_that_cannot_start_is_one_line(config, tmp_path):
+    running = start(replace(config, model=str(tmp_path)), tmp_path, "--workers", "1")
+    _, error = running.communicate(timeout=500)
+    assert running.returncode == 2
+    assert "a worker could not start: " in error
+    assert "Traceback" not in error
 
 
 @pytest.mark.skipif(RAY, reason="Ray is installed")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faulty_server import GOOD, serve
 from made_runs import row, write_run
 
+from free_video_llm import VideoLLM
 from free_video_llm.cli.main import build_parser, main
 from free_video_llm.config import print_config
 from free_video_llm.evaluation.run import run_task
@@ -32,7 +36,9 @@ def test_from_questions_to_a_report(config, tmp_path, capsys):
     assert main(["check", str(path), "--json"]) == 0
     (check,) = json.loads(capsys.readouterr().out)
     assert (check["rows"], check["videos"], check["found"], check["missing"]) == (40, 8, 8, {})
-    assert main(["eval", str(path), "--limit", "6", "--json"]) == 0
+    cache = tmp_path / "features"
+    assert main(["eval", str(path), "--limit", "6", "--json", "--cache", str(cache)]) == 0
+    assert len(list(cache.iterdir())) == 6  # the first six rows are on six videos
     (outcome,) = json.loads(capsys.readouterr().out)
     assert (outcome["answered"], outcome["not_reached"]) == (6, 34)
     folder = outcome["folder"]
@@ -44,6 +50,28 @@ def test_from_questions_to_a_report(config, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["difference"]["value"] == 0
 
 
+def test_one_model_is_loaded_for_all_sets_and_none_where_all_is_done(
+    config, model, tmp_path, monkeypatch, capsys
+):
+    loaded: list[str] = []
+
+    def load(name: str, **_: object) -> VideoLLM:
+        loaded.append(name)
+        return model
+
+    monkeypatch.setattr(VideoLLM, "from_pretrained", load)
+    tasks = (config.tasks[0], replace(config.tasks[0], set="tgif"))
+    path = tmp_path / "run.yaml"
+    path.write_text(print_config(replace(config, tasks=tasks)))
+    assert main(["eval", str(path)]) == 0
+    assert loaded == [config.model]
+    capsys.readouterr()
+    assert main(["eval", str(path), "--json"]) == 0
+    assert loaded == [config.model]
+    outcomes = json.loads(capsys.readouterr().out)
+    assert [(o["answered"], o["new"]) for o in outcomes] == [(40, 0), (40, 0)]
+
+
 def test_judging_shows_tokens_and_cost_before_and_after(tmp_path, capsys, monkeypatch):
     pytest.importorskip("openai", reason="the judge extra is not installed")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -52,13 +80,14 @@ def test_judging_shows_tokens_and_cost_before_and_after(tmp_path, capsys, monkey
         words = ["judge", str(run.path), "--judge", "openai:judge-1", "--base-url", server.url]
         words += ["--replies", str(tmp_path / "replies"), "--price", "10/20"]
         assert main([*words, "--dry-run"]) == 0
-        assert "2 requests to make" in capsys.readouterr().out
+        assert "2 requests to make" in (text := capsys.readouterr().out)
+        assert "(at $10 in and $20 out a million)" in text
         assert not server.seen
         assert main(words) == 0
         told = capsys.readouterr()
         assert "2 requests to make" in told.err
         assert "2 judged" in told.out
-        assert "$0.00" in told.out
+        assert "$0.0045" in told.out  # 400 tokens in, 24 out
         assert "judge-1-exact-0613" in told.out
         server.script = lambda user, before: "ok:no"
         assert main([*words, "--seed", "5", "--json"]) == 1
@@ -134,6 +163,25 @@ def test_a_run_with_failures_exits_with_1(config, clips, tmp_path, loader, capsy
     assert main(["eval", str(path)]) == 1
     assert "40 failed" in capsys.readouterr().out
     assert run_task(config, task, load=loader).failed == 40
+
+
+def test_a_terminal_gets_a_bar_with_questions_a_second_and_time_left(monkeypatch):
+    from free_video_llm.cli import progress
+    from free_video_llm.evaluation.run import Progress
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    now = [100.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(progress.sys, "stderr", terminal := Terminal())
+    with progress.RunBar() as bar:
+        for step in range(4):
+            bar(Progress("msvd", wanted=40, done=10 + step, failed=step // 3, new=step))
+            now[0] += 2.0  # a slow pace too is shown as so many a second
+    shown = terminal.getvalue()
+    assert re.search(r"msvd: .*13/40 \[00:06<00:54, +0\.50 questions/s, 1 failed\]", shown), shown
 
 
 def test_a_log_gets_a_line_now_and_then_with_pace_and_time_left(capsys, monkeypatch):

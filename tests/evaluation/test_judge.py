@@ -130,6 +130,7 @@ def test_a_bad_reply_is_asked_for_again_then_counted_as_failed(run, fault, tmp_p
         tally = ask(run, judge)
         assert (tally.judged, tally.judge_failed, tally.not_judged) == (11, 1, 0)
         assert tally.requests == len(server.seen) == 12 + 1 + 2
+        assert tally.models == ("judge-1-exact-0613",)  # never the name that was asked for
         failed = verdicts(run, judge)[3]
         assert (failed["status"], failed["attempts"]) == ("judge-failed", 3)
         assert verdicts(run, judge)[4]["attempts"] == 2
@@ -189,6 +190,23 @@ def test_key_and_organisation_come_from_the_environment(run, monkeypatch):
         "pred",
         "score",
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("127.0.0.1:8000/v1", "http:// or https:// and a host"),
+        ("file:///etc/passwd", "http:// or https:// and a host"),
+        ("http://", "http:// or https:// and a host"),
+        ("http://[::1/v1", "http:// or https:// and a host"),
+        ("https://me:sk-secret@host/v1", "set OPENAI_API_KEY"),
+        ("https://host/v1?api-key=sk-secret", "set OPENAI_API_KEY"),
+    ],
+)
+def test_an_address_that_is_none_or_holds_a_key_is_refused(run, url, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        Judging(run, judge_at(url), run.path)
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_openai_s_own_server_needs_a_key(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from made_runs import row, write_judge, write_run
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.folder import RunFolder
 from free_video_llm.evaluation.page import render_page
-from free_video_llm.evaluation.render import render_markdown, render_text
+from free_video_llm.evaluation.render import kinds_table, render_markdown, render_text
 from free_video_llm.evaluation.report import make_report, write_report
 from free_video_llm.evaluation.statistics import wilson
 
@@ -42,7 +43,7 @@ def test_counts_add_up_and_failures_count_as_wrong(run):
     assert judge.score == 2.5
     assert sum(group.asked for group in report.kinds) == total.asked
     assert sum(group.answered for group in report.kinds) == total.answered
-    assert report.reasons == (("VideoError: no video  in x", 2),)
+    assert report.reasons == (("VideoError: no video … in x", 2),)
 
 
 def test_a_video_s_time_counts_once_and_a_batch_s_is_shared(tmp_path):
@@ -97,6 +98,20 @@ def test_the_judge_s_exact_version_is_named_everywhere(run, tmp_path):
         assert "judge-1-0613" in text
     data = json.loads(paths[0].read_text())
     assert data["total"]["judges"]["j"]["accuracy"]["interval95"] == list(wilson(1, 3))
+
+
+def test_types_have_the_judge_s_counts_and_the_page_its_verdicts(run):
+    write_judge(run, {4: ("yes", 5), 5: ("no", 0), 6: None})
+    report = make_report(run, sample=12)
+    header, lines = kinds_table(report)
+    judged = [header.index(name) for name in ("judged", "judge failed")]
+    assert {line[0]: [line[i] for i in judged] for line in lines} == {
+        "color": ["1", "1"],
+        "object": ["1", "0"],
+    }
+    page = render_page(report)
+    assert page.count('<p class="good">cat</p>') == 1  # row 4: the words differ, the judge agrees
+    assert "<h2>Worst answers</h2>\n<p>none</p>" in render_page(replace(report, worst=()))
 
 
 class Page(HTMLParser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,29 @@ def test_each_video_is_decoded_and_encoded_once(config, model, monkeypatch):
 
     run_task(config, config.tasks[0], load=lambda c: Counting())
     assert sorted(watched) == [f"clip{i}.mp4" for i in range(8)]
+
+
+def test_a_video_is_held_only_while_its_questions_come(config, model):
+    watched: list[weakref.ref] = []
+    alive: list[int] = []
+
+    class Watching:
+        def __init__(self) -> None:
+            self.__dict__.update(model.__dict__)
+
+        def watch(self, source, **options):  # type: ignore[no-untyped-def]
+            video = VideoLLM.watch(model, source, **options)
+            watched.append(weakref.ref(video.features))
+            return video
+
+        def ask(self, pairs, **options):  # type: ignore[no-untyped-def]
+            alive.append(sum(reference() is not None for reference in watched))
+            return model.ask(pairs, **options)
+
+    run_task(config, config.tasks[0], load=lambda c: Watching())
+    assert len(watched) == 8
+    assert len(alive) >= 40 // 3
+    assert max(alive) == 2  # a batch of three is on two videos of five questions at most
 
 
 def test_a_stopped_run_goes_on_and_says_the_same(config, loader):
@@ -222,6 +246,69 @@ def test_failed_rows_are_tried_again_on_request_only(config, loader, clips, tmp_
     assert lines(config) == 40
 
 
+def test_a_shard_tries_its_own_failures_again_and_leaves_the_others_files_alone(
+    config, loader, clips, tmp_path
+):
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    for clip in videos.iterdir():
+        clip.rename(clip.with_suffix(".away"))
+    config = change(config, videos=str(videos))
+    task = config.tasks[0]
+    for i in (1, 2):
+        run_task(config, task, load=loader, shard=Shard(i, 2))
+    for clip in videos.iterdir():
+        clip.rename(clip.with_suffix(".mp4"))
+    folder = RunFolder(Path(config.outputs) / "toy" / "run")
+    other = folder.results_file(Shard(1, 2))
+    before = (other.stat().st_ino, other.read_bytes())
+    outcome = run_task(config, task, load=loader, shard=Shard(2, 2), retry_failed=True)
+    assert (other.stat().st_ino, other.read_bytes()) == before
+    assert outcome.answered == outcome.new > 0
+    assert outcome.failed == before[1].count(b"\n") == 40 - outcome.answered
+
+
+def test_similarities_that_are_no_numbers_make_a_failed_row_not_a_failed_run(config, model, loader):
+    class Overflowing:
+        def __init__(self) -> None:
+            self.__dict__.update(model.__dict__)
+            self.ask = model.ask
+
+        def watch(self, source, **options):  # type: ignore[no-untyped-def]
+            video = VideoLLM.watch(model, source, **options)
+            if Path(source).stem == "clip3":
+                video.features.frame_vectors[:] = float("nan")
+            return video
+
+    outcome = run_task(config, config.tasks[0], load=lambda c: Overflowing())
+    assert (outcome.answered, outcome.failed) == (35, 5)
+    reasons = {said[3] for said in answers(config).values() if said[0] == "failed"}
+    assert len(reasons) == 1
+    assert "not a number" in reasons.pop()
+
+
+def test_a_cache_saves_the_encoding_and_changes_nothing(config, model, loader, tmp_path):
+    from free_video_llm.cache import FeatureCache
+
+    cache = FeatureCache(tmp_path / "features")
+    run_task(config, config.tasks[0], load=loader, limit=5)  # begun without, gone on with
+    run_task(config, config.tasks[0], load=loader, cache=cache)
+    assert len(cache.files()) == 8
+    again = replace(config, name="again")
+    run_task(again, again.tasks[0], load=loader, cache=cache)
+    plain = replace(config, name="plain")
+    run_task(plain, plain.tasks[0], load=loader)
+    rows = [
+        sorted(RunFolder(Path(c.outputs) / "toy" / c.name).rows(), key=lambda row: row["row"])
+        for c in (again, plain)
+    ]
+    assert all(row["timings"]["encode"] == 0 for row in rows[0])
+    assert all(row["timings"]["encode"] > 0 for row in rows[1])
+    for row in (*rows[0], *rows[1]):
+        del row["timings"]
+    assert rows[0] == rows[1]
+
+
 def test_one_question_s_failure_does_not_take_its_batch(config, model, loader):
     class Breaking:
         def __init__(self) -> None:
@@ -268,6 +355,9 @@ def test_units_hold_whole_videos_and_depend_on_questions_alone():
     homes = {q.video: [u for u in units if q in u.questions] for q in made}
     assert all(len({id(u) for u in found}) == 1 for found in homes.values())
     assert all(len(batch) <= 8 for unit in units for batch in unit.batches(8))
+    tens = [Question(row=i, video=f"v{i // 10}", question="q", answer="a") for i in range(60)]
+    sizes = [[len(batch) for batch in unit.batches(8)] for unit in divide(tens, 8)]
+    assert sizes == [[8, 8, 8, 6], [8, 8, 8, 6]]  # batches go across videos
     single = [Question(row=i, video=f"v{i}", question="q", answer="a") for i in range(1, 21)]
     assert [len(unit.questions) for unit in divide(single, 100)] == [8, 8, 4]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from free_video_llm.benchmarks.videos import VideoFolder, without_suffix
+from free_video_llm.benchmarks.videos import SUFFIXES, VideoFolder, without_suffix
 from free_video_llm.errors import ConfigError, VideoError
+from free_video_llm.video import VIDEO_SUFFIXES
 
 
 @pytest.fixture
@@ -78,6 +79,13 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_not(folder: Path)
         videos.find("away/secret")
 
 
+def test_a_folder_of_pictures_with_a_link_out_of_it_is_refused(folder: Path):
+    (folder.parent / "secret.png").touch()
+    (folder / "pictures" / "2.png").symlink_to(folder.parent / "secret.png")
+    with pytest.raises(VideoError, match="a picture that is a link out of"):
+        VideoFolder(folder).find("pictures")
+
+
 def test_the_folder_itself_may_be_a_link(folder: Path):
     link = folder.parent / "link"
     link.symlink_to(folder)
@@ -87,6 +95,10 @@ def test_the_folder_itself_may_be_a_link(folder: Path):
 def test_no_folder(tmp_path: Path):
     with pytest.raises(ConfigError, match="no folder of videos"):
         VideoFolder(tmp_path / "none")
+
+
+def test_every_ending_that_is_read_as_a_video_is_found_as_one():
+    assert set(SUFFIXES) == VIDEO_SUFFIXES
 
 
 def test_only_known_endings_are_taken_off():

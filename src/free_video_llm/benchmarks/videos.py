@@ -62,8 +62,21 @@ class VideoFolder:
             )
 
     def _check_inside(self, path: Path, name: str) -> None:
-        if not path.resolve().is_relative_to(self._real):
+        if not self._is_inside(path):
             raise VideoError(f"video {_short(name)!r} is a link out of {self.root}: refused")
+        if path.is_dir():
+            try:
+                pictures = list(path.iterdir())
+            except OSError as error:
+                raise VideoError(f"video {_short(name)!r}: {error.strerror or error}") from None
+            if not all(self._is_inside(picture) for picture in pictures):
+                raise VideoError(
+                    f"video {_short(name)!r} has a picture that is a link out of {self.root}: "
+                    "refused"
+                )
+
+    def _is_inside(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self._real)
 
     @cached_property
     def _by_name(self) -> dict[str, Path]:

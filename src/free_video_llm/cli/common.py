@@ -106,28 +106,33 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         help="pil: frames as the released code makes them, to the bit (default "
         "for a plan @released); bicubic: faster (default otherwise)",
     )
+    add_cache_options(group)
     group.add_argument(
+        "--cache-half", action="store_true", help="keep half precision: half the room, not exact"
+    )
+
+
+def add_cache_options(parser: Any) -> None:
+    """--cache, --cache-gb, to a parser or a group of one."""
+    parser.add_argument(
         "--cache",
         nargs="?",
         type=Path,
         const=Path(),
         metavar="FOLDER",
-        help="keep what the towers say of the video, so that it is not encoded again next time "
+        help="keep what the towers say of a video, so that it is not encoded again next time "
         "(without FOLDER: $FVL_CACHE, else ~/.cache/free_video_llm; see fvl cache)",
     )
-    group.add_argument(
+    parser.add_argument(
         "--cache-gb",
         type=float,
         default=20.0,
         metavar="GB",
         help="room for the cache, the least recently used goes first (default: 20)",
     )
-    group.add_argument(
-        "--cache-half", action="store_true", help="keep half precision: half the room, not exact"
-    )
 
 
-def feature_cache(options: argparse.Namespace) -> FeatureCache | None:
+def feature_cache(options: argparse.Namespace, *, half: bool = False) -> FeatureCache | None:
     """The cache that the options name, None if they name none."""
     if options.cache is None:
         return None
@@ -136,7 +141,7 @@ def feature_cache(options: argparse.Namespace) -> FeatureCache | None:
     if not options.cache_gb > 0:
         raise ConfigError(f"--cache-gb is more than 0, not {options.cache_gb:g}")
     folder = default_folder() if options.cache == Path() else options.cache
-    return FeatureCache(folder, disk_bytes=round(options.cache_gb * 1e9), half=options.cache_half)
+    return FeatureCache(folder, disk_bytes=round(options.cache_gb * 1e9), half=half)
 
 
 def watch(
@@ -160,7 +165,7 @@ def watch(
             frames=options.frames,
             mode=options.decode,
             resize=resize,
-            cache=feature_cache(options),
+            cache=feature_cache(options, half=options.cache_half),
             progress=bars,
         )
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import Any
 
 from free_video_llm.cli import judging
-from free_video_llm.cli.common import Subparsers, add_command, positive
+from free_video_llm.cli.common import (
+    Subparsers,
+    add_cache_options,
+    add_command,
+    feature_cache,
+    positive,
+)
 from free_video_llm.cli.progress import Bar, RunBar, print_json
 from free_video_llm.errors import ConfigError
 
@@ -160,7 +167,8 @@ def _add_eval(commands: Subparsers) -> None:
         "  fvl eval cfgs/free_video_llm_7b.yaml --set msvd      a released file, one of its sets\n"
         "  fvl eval run.yaml --limit 100                        the first 100 rows\n"
         "  fvl eval run.yaml --shard 2/8                        one of eight machines\n"
-        "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n\n"
+        "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n"
+        "  fvl eval run.yaml --cache                           never encode a video again\n\n"
         "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="ours or a released one")
@@ -172,6 +180,7 @@ def _add_eval(commands: Subparsers) -> None:
     parser.add_argument("--workers", type=positive, metavar="N",
                         help="N Ray actors, one for each GPU or CPU (extra: cluster)")  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="try failed rows again")
+    add_cache_options(parser)
     parser.add_argument("--print-config", action="store_true",
                         help="print the configuration as our YAML and stop")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
@@ -185,10 +194,12 @@ def run_eval(options: argparse.Namespace) -> int:
     if options.print_config:
         print(print_config(config), end="")
         return 0
-    from free_video_llm.evaluation.run import run_task
+    from free_video_llm.evaluation.run import load_model, run_task
     from free_video_llm.suggest import one_of
 
     shard = Shard.parse(options.shard) if options.shard else None
+    cache = feature_cache(options)
+    load = functools.cache(load_model)  # once for all sets, and not where nothing is left to do
     tasks = config.tasks
     if options.set is not None:
         one_of("question set of this file", options.set, [t.set for t in tasks], ConfigError)
@@ -204,6 +215,8 @@ def run_eval(options: argparse.Namespace) -> int:
                     shard=shard,
                     retry_failed=options.retry_failed,
                     workers=options.workers or 0,
+                    cache=cache,
+                    load=load,
                     progress=bar,
                 )
             )

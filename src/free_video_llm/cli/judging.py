@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from free_video_llm.cli.common import Subparsers, add_command, positive
 from free_video_llm.cli.progress import Bar, print_json
 from free_video_llm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from free_video_llm.evaluation.judge_server import Judge
 
 LOGS = "outputs/logs"
 
@@ -94,7 +98,7 @@ def run_judge(options: argparse.Namespace) -> int:
             print(
                 f"{estimate.rows:,} answers; {estimate.requests:,} requests to make, about "
                 f"{estimate.tokens_in:,} tokens in and {estimate.tokens_out:,} out"
-                f"{_dollars(estimate.cost)}",
+                f"{_dollars(judge, estimate.cost)}",
                 file=out,
             )
         if options.dry_run:
@@ -107,20 +111,24 @@ def run_judge(options: argparse.Namespace) -> int:
     if options.json:
         print_json(vars(tally) | {"cost": cost, "judge": judge.slug})
     else:
-        models = ", ".join(tally.models) or "none answered"
+        models = ", ".join(tally.models) or "the server named none"
         print(
             f"{tally.rows:,} answers: {tally.judged:,} judged, {tally.judge_failed:,} judge "
             f"failed, {tally.not_judged:,} not judged (exact model: {models})\n"
             f"{tally.requests:,} requests, {tally.tokens_in:,} tokens in, {tally.tokens_out:,} out"
-            f"{_dollars(cost)}\nnext: fvl report {run.path}"
+            f"{_dollars(judge, cost)}\nnext: fvl report {run.path}"
         )
     if tally.stopped:
         print(f"fvl: {tally.stopped}", file=sys.stderr)
     return 0 if tally.judged == tally.rows else 1
 
 
-def _dollars(cost: float | None) -> str:
-    return ", price not known (--price)" if cost is None else f", ${cost:,.2f}"
+def _dollars(judge: Judge, cost: float | None) -> str:
+    """As in ", $0.0123 (at $0.5 in and $1.5 out a million)": prices change, so they are shown."""
+    if cost is None or judge.price is None:
+        return ", price not known (--price)"
+    amount = f"{cost:,.2f}" if cost >= 1 else f"{cost:.4f}"
+    return f", ${amount} (at ${judge.price[0]:g} in and ${judge.price[1]:g} out a million)"
 
 
 # --- report -------------------------------------------------------------------------------------

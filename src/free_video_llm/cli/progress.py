@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines in a log.
 LINE_EVERY = 30.0
+#: As tqdm's own, but a slow pace too is so many a second.
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
 def print_json(value: Any) -> None:
@@ -53,7 +55,12 @@ class _Shown:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, initial=before, unit=f" {self._unit}", leave=False, file=sys.stderr
+                total=total,
+                initial=before,
+                unit=f" {self._unit}",
+                leave=False,
+                file=sys.stderr,
+                bar_format=_BAR,
             )
         self._bar.set_description(label or None, refresh=False)
         self._bar.set_postfix_str(note, refresh=False)

@@ -6,6 +6,7 @@ Each video is decoded and encoded once. Knows nothing of files of results, proce
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from free_video_llm.benchmarks.base import Question
 from free_video_llm.benchmarks.videos import VideoFolder
+from free_video_llm.errors import FreeVideoLLMError
 from free_video_llm.evaluation.units import Unit
 
 if TYPE_CHECKING:
+    from free_video_llm.cache import FeatureCache
     from free_video_llm.pipeline import Answer, Video, VideoLLM
     from free_video_llm.plan import Plan
 
@@ -43,6 +46,7 @@ def answer_unit(
     folder: VideoFolder,
     *,
     missing: Callable[[Question], bool] = lambda question: True,
+    cache: FeatureCache | None = None,
 ) -> Iterator[list[Row]]:
     """The rows of a unit, batch by batch; only those that are `missing`.
 
@@ -56,7 +60,7 @@ def answer_unit(
         if wanted:
             for question in batch:
                 if question.problem is None and question.video not in watched:
-                    watched[question.video] = _watch(llm, question.video, settings, folder)
+                    watched[question.video] = _watch(llm, question.video, settings, folder, cache)
             rows = _answer_batch(llm, batch, watched, settings)
             yield [rows[question.row] for question in wanted]
         for question in batch:  # a video's features go when its last question is answered
@@ -64,7 +68,9 @@ def answer_unit(
                 watched.pop(question.video, None)
 
 
-def _watch(llm: VideoLLM, name: str, settings: Settings, folder: VideoFolder) -> Video | str:
+def _watch(
+    llm: VideoLLM, name: str, settings: Settings, folder: VideoFolder, cache: FeatureCache | None
+) -> Video | str:
     """The watched video, or why it could not be."""
     try:
         with _quiet():
@@ -73,6 +79,7 @@ def _watch(llm: VideoLLM, name: str, settings: Settings, folder: VideoFolder) ->
                 frames=settings.frames,
                 mode=settings.decode,
                 resize=settings.resize,
+                cache=cache,
             )
     except Exception as error:
         return _reason(error)
@@ -173,8 +180,13 @@ def answered_row(question: Question, answer: Answer, *, batch: int = 1) -> Row:
     """The row of an answered question: text, tokens, timings and the evidence in short.
 
     Of the timings, decode and encode are the video's, prefill and generate the whole batch's.
+
+    Raises:
+        FreeVideoLLMError: the model's numbers overflowed, so that frames were chosen by nothing.
     """
     data = answer.to_dict()
+    if not all(math.isfinite(score) for score in data["evidence"]["sampled"]["scores"]):
+        raise FreeVideoLLMError("a frame's similarity is not a number: try dtype: float32")
     return _question_part(question) | {
         "status": "answered",
         "prediction": data["answer"],

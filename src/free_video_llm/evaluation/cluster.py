@@ -6,13 +6,17 @@ One process, the caller's, writes the results; how a unit is answered is `answer
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.errors import ConfigError, FreeVideoLLMError, MissingExtraError
 
 if TYPE_CHECKING:
+    from free_video_llm.cache import FeatureCache
     from free_video_llm.evaluation.answering import Row
     from free_video_llm.evaluation.run import Plans
     from free_video_llm.evaluation.units import Unit
@@ -20,8 +24,31 @@ if TYPE_CHECKING:
 Identity = tuple[int, str, str]
 
 
+@dataclass(frozen=True)
+class _Slot:
+    """What one actor is given: GPUs and CPU slots of Ray's, and threads (None: as they are)."""
+
+    gpus: float
+    cpus: float
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all actors are told: the run, the caller's folder, the cache's folder and bytes."""
+
+    plans: Plans
+    folder: str
+    cache: tuple[Path | None, int] | None
+    threads: int | None
+
+
 def answer_on_cluster(
-    plans: Plans, units: list[Unit], done: set[Identity], workers: int
+    plans: Plans,
+    units: list[Unit],
+    done: set[Identity],
+    workers: int,
+    cache: FeatureCache | None = None,
 ) -> Iterator[tuple[dict[str, Any], list[Row]]]:
     """The model and the rows of every unit, in whatever order they are finished.
 
@@ -29,10 +56,17 @@ def answer_on_cluster(
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: the cluster has not enough slots.
+        ConfigError: the cluster has not enough slots, or a worker could not start.
+        FreeVideoLLMError: Ray gave up, as when workers die again and again.
     """
-    ray = _start_ray(plans.config.devices, workers)
-    gpus, cpus = _slots(ray, workers)
+    ray, own = _start_ray(plans.config.devices, workers)
+    slot = _slot(ray, workers, own=own)
+    shared = _Shared(
+        plans=plans,
+        folder=os.getcwd(),
+        cache=None if cache is None else (cache.folder, cache.disk_bytes),
+        threads=slot.threads,
+    )
     items = [
         {
             "rows": json.dumps([question.row for question in unit.questions]),
@@ -43,38 +77,55 @@ def answer_on_cluster(
     data = ray.data.from_items(items, override_num_blocks=len(items))
     answered = data.map_batches(
         _Worker,
-        fn_constructor_args=(plans,),
+        fn_constructor_args=(shared,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=cpus,
-        num_gpus=gpus,
+        num_cpus=slot.cpus,
+        num_gpus=slot.gpus,
     )
-    for result in answered.iter_rows():
-        value = json.loads(result["result"])
-        if "error" in value:
-            raise ConfigError(f"a worker could not start: {value['error']}")
-        yield value["model"], value["rows"]
+    try:
+        for result in answered.iter_rows():
+            value = json.loads(result["result"])
+            if "error" in value:
+                raise ConfigError(f"a worker could not start: {value['error']}")
+            yield value["model"], value["rows"]
+    except ray.exceptions.RayError as error:
+        raise FreeVideoLLMError(
+            f"Ray gave up ({type(error).__name__}: {_last_line(error)}); what was finished is "
+            "kept: the same command goes on"
+        ) from None
 
 
 class _Worker:
     """One actor: loads the model once, answers units."""
 
-    def __init__(self, plans: Plans) -> None:
-        from free_video_llm.benchmarks.videos import VideoFolder
-        from free_video_llm.evaluation.run import describe_model, load_model
+    def __init__(self, shared: _Shared) -> None:
+        import torch
 
-        self.plans = plans
+        from free_video_llm.benchmarks.videos import VideoFolder
+        from free_video_llm.cache import FeatureCache
+        from free_video_llm.evaluation.provenance import describe_model
+        from free_video_llm.evaluation.run import load_model
+
+        plans = self.plans = shared.plans
+        if os.path.isdir(shared.folder):
+            os.chdir(shared.folder)  # so that relative paths mean the same on every machine
+        if shared.threads is not None:
+            torch.set_num_threads(shared.threads)
         self.questions = {question.row: question for question in plans.questions}
+        self.cache = None
+        if shared.cache is not None:
+            self.cache = FeatureCache(shared.cache[0], disk_bytes=shared.cache[1])
         self.error = ""
         try:
             # Ray sets CUDA_VISIBLE_DEVICES to this actor's own GPU.
-            from dataclasses import replace
-
             self.llm = load_model(replace(plans.config, devices=None))
             self.model = describe_model(self.llm)
             self.folder = VideoFolder(plans.settings.videos)
         except FreeVideoLLMError as error:
             self.error = str(error)
+        except Exception as error:  # else Ray starts the actor again and again
+            self.error = f"{type(error).__name__}: {_last_line(error)}"
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -97,12 +148,15 @@ class _Worker:
             self.plans.settings,
             self.folder,
             missing=lambda question: question.row not in finished,
+            cache=self.cache,
         )
         return {"model": self.model, "rows": [row for part in answered for row in part]}
 
 
-def _start_ray(devices: str | None, workers: int) -> Any:
+def _start_ray(devices: str | None, workers: int) -> tuple[Any, bool]:
+    """Ray, and whether it was started here for this run alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest goes to Ray's own logs
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
     try:
@@ -112,23 +166,26 @@ def _start_ray(devices: str | None, workers: int) -> Any:
         raise MissingExtraError(
             "several workers need Ray: pip install 'free-video-llm[cluster]'"
         ) from None
-    if not ray.is_initialized():
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(log_to_driver=False)  # a cluster that runs already
-        else:
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-            # One slot more than workers: actors on every slot would leave none for reading.
-            ray.init(
-                num_cpus=max(workers + 1, os.cpu_count() or 1),
-                include_dashboard=False,
-                log_to_driver=False,
-            )
+    own = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+    if own:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # One slot more than workers: actors on every slot would leave none for reading.
+        ray.init(
+            num_cpus=max(workers + 1, os.cpu_count() or 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    elif not ray.is_initialized():
+        # A cluster that runs already.
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is ours to show
     ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray
+    return ray, own
 
 
-def _slots(ray: Any, workers: int) -> tuple[float, float]:
-    """GPUs and CPUs of one actor."""
+def _slot(ray: Any, workers: int, *, own: bool) -> _Slot:
+    """What one actor gets. Raises ConfigError where the cluster has too little."""
     resources = ray.cluster_resources()
     gpus, cpus = resources.get("GPU", 0), resources.get("CPU", 0)
     if gpus and workers > gpus:
@@ -138,4 +195,14 @@ def _slots(ray: Any, workers: int) -> tuple[float, float]:
             f"{workers} workers need {workers + 1} CPU slots (one for reading), "
             f"the cluster has {cpus:g}"
         )
-    return (1, 0) if gpus else (0, 1)
+    if gpus:
+        return _Slot(1, 0, None)
+    # On a machine of its own the workers share the cores; elsewhere a slot is a thread, as Ray has
+    # it, for nobody knows what else runs there.
+    return _Slot(0, 1, max(1, (os.cpu_count() or 1) // workers) if own else None)
+
+
+def _last_line(error: BaseException) -> str:
+    """Ray's texts are a traceback; what went wrong stands in its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

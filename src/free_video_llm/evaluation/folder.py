@@ -106,10 +106,13 @@ class RunFolder:
                     seen.add(identity)
                     yield row
 
-    def drop_failed(self) -> int:
-        """Take the failed rows out, so that they are tried again; how many there were."""
+    def drop_failed(self, shard: Shard | None = None) -> int:
+        """Take the failed rows out, so that they are tried again; how many there were.
+
+        One part of several leaves the others' files alone: their processes may be writing them.
+        """
         dropped = 0
-        for file in self.results_files():
+        for file in self.results_files() if shard is None else [self.results_file(shard)]:
             rows = list(read_lines(file))
             kept = [row for row in rows if row.get("status") != "failed"]
             if len(kept) < len(rows):

@@ -18,7 +18,13 @@ from typing import Any
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import Row
 from free_video_llm.evaluation.folder import RunFolder
-from free_video_llm.evaluation.judge_server import Judge, open_client, reason_of, request_reply
+from free_video_llm.evaluation.judge_server import (
+    Judge,
+    check_url,
+    open_client,
+    reason_of,
+    request_reply,
+)
 from free_video_llm.evaluation.protocol import Verdict, protocol_hash, read_verdict
 from free_video_llm.evaluation.store import LineWriter, read_lines, write_whole
 
@@ -75,10 +81,12 @@ class Judging:
         replies: the folder of the kept replies.
 
     Raises:
-        ConfigError: the run is multiple choice, or another process uses the replies' file.
+        ConfigError: the run is multiple choice, the server's address is none, or another process
+            uses the replies' file.
     """
 
     def __init__(self, run: RunFolder, judge: Judge, replies: str | Path) -> None:
+        check_url(judge.url)
         self.run = run
         self.judge = judge
         self.rows = [row for row in run.rows() if row["status"] == "answered"]
@@ -106,7 +114,8 @@ class Judging:
             known.verdict = known.verdict or verdict
         else:
             known.problem = verdict
-        known.models.add(str(reply["model"]))
+        if reply["model"]:
+            known.models.add(str(reply["model"]))
 
     def open_keys(self) -> dict[str, Row]:
         """What the judge has still to be asked: each content once."""

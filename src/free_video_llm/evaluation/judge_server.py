@@ -13,13 +13,16 @@ import re
 import time
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from free_video_llm.errors import ConfigError, MissingExtraError
 from free_video_llm.evaluation.answering import Row
 from free_video_llm.evaluation.protocol import REPLY_SCHEMA, messages
 
 DEFAULT_URL = "https://api.openai.com/v1"
-#: US dollars for a million tokens in and out, as published; others by `price`.
+#: US dollars for a million tokens in and out. OpenAI's price page could not be read; these are what
+#: others note of it, looked up on 25 November 2026: burncloud.com and multi-router.ai for the first
+#: (a list of 4 March 2024 has the same), losclouds.com (of 5 April 2026) for the second.
 PRICES: dict[str, tuple[float, float]] = {
     "gpt-3.5-turbo-0125": (0.5, 1.5),
     "gpt-4o-mini-2024-07-18": (0.15, 0.6),
@@ -104,6 +107,29 @@ def with_options(judge: Judge, **options: Any) -> Judge:
     return replace(judge, **{key: value for key, value in options.items() if value is not None})
 
 
+def check_url(url: str) -> None:
+    """Refuse an address that no request can go to, or one that would put a secret into reports.
+
+    Raises:
+        ConfigError: it is not http(s)://HOST/…, or has a user, a password or a query.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https"):
+        raise ConfigError(
+            f"--base-url is http:// or https:// and a host, as in http://127.0.0.1:8000/v1, "
+            f"not {url[:80]!r}"
+        )
+    if parts.username or parts.password or parts.query:
+        raise ConfigError(
+            f"--base-url is written into the results, so it has no key in it: set OPENAI_API_KEY "
+            f"instead (the host is {host})"
+        )
+
+
 def open_client(judge: Judge) -> Any:
     try:
         import openai
@@ -167,7 +193,7 @@ async def request_reply(client: Any, judge: Judge, row: Row, attempt: int) -> di
     usage = getattr(completion, "usage", None)
     return {
         "text": str(getattr(message, "content", "") or "")[:4000],
-        "model": str(getattr(completion, "model", None) or judge.model),
+        "model": str(getattr(completion, "model", None) or ""),  # as the server names it, if so
         "system_fingerprint": getattr(completion, "system_fingerprint", None),
         "finish": str(getattr(choices[0], "finish_reason", "")) if choices else "",
         "usage": {

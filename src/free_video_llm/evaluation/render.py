@@ -37,7 +37,8 @@ def accuracy_table(report: Report) -> Table:
     lines: list[Sequence[str]] = []
     for judge in report.judges:
         figures = total.judges[judge.name]
-        exact = ", ".join(judge.about["exact_models"]) or judge.about["judge"]
+        exact = ", ".join(judge.about["exact_models"])
+        exact = exact or f"{judge.about['judge']} (the server named no version)"
         lines.append((f"judge {exact}", percent(figures.accuracy), number(figures.score)))
         lines.append(
             (
@@ -79,7 +80,8 @@ def kinds_table(report: Report) -> Table:
     metrics = list(report.total.accuracy)
     judges = [judge.name for judge in report.judges]
     header = ["type", "rows", "answered", "failed", *(METRICS[m] for m in metrics)]
-    header += [f"judge {name} / score" for name in judges]
+    for name in judges:
+        header += [f"judge {name} / score", "judged", "judge failed"]
     return header, [_kind_line(group, metrics, judges) for group in report.kinds]
 
 
@@ -89,6 +91,7 @@ def _kind_line(group: Group, metrics: Iterable[str], judges: Iterable[str]) -> l
     for name in judges:
         figures = group.judges[name]
         line.append(f"{percent(figures.accuracy)} / {number(figures.score)}")
+        line += [f"{figures.judged:,}", f"{figures.judge_failed:,}"]
     return line
 
 
@@ -97,7 +100,7 @@ def costs_table(report: Report) -> Table:
     costs = report.costs
     lines: list[Sequence[str]] = [
         ("visual tokens", number(costs.visual_tokens, 1)),
-        ("prompt tokens", number(costs.prompt_tokens, 1)),
+        ("prompt tokens, the visual ones among them", number(costs.prompt_tokens, 1)),
         ("answer tokens", number(costs.answer_tokens, 1)),
         ("seconds", number(costs.seconds, 3)),
     ]
@@ -122,7 +125,7 @@ def run_table(report: Report) -> Table:
     ]
     for judge in report.judges:
         about = judge.about
-        models = ", ".join(about["exact_models"]) or "none answered"
+        models = ", ".join(about["exact_models"]) or "the server named no version"
         text = (
             f"{about['judge']} at {about['server']}: {models}; temperature 0, seed {about['seed']}"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.answering import Row, identity_of
+from free_video_llm.evaluation.answering import identity_of
 from free_video_llm.evaluation.figures import (
     Costs,
     Group,
@@ -139,7 +139,7 @@ def _reasons(marked: Sequence[Marked]) -> tuple[tuple[str, int], ...]:
     for m in marked:
         if not m.answered:
             # One reason for all videos: what is quoted differs from row to row.
-            reason = "".join(m.row["reason"].split("'")[::2]) or m.row["reason"]
+            reason = "…".join(m.row["reason"].split("'")[::2]) or m.row["reason"]
             counts[reason] = counts.get(reason, 0) + 1
     return tuple(sorted(counts.items(), key=lambda item: -item[1])[:20])
 
@@ -188,8 +188,3 @@ def write_report(report: Report, logs: str | Path) -> list[Path]:
         write_whole(folder / "report.md", render_markdown(report)),
         write_whole(folder / "report.html", render_page(report)),
     ]
-
-
-def rows_of(run: RunFolder) -> list[Row]:
-    """All rows of a run in the question file's order."""
-    return sorted(run.rows(), key=lambda row: int(row["row"]))

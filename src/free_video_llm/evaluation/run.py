@@ -20,17 +20,18 @@ from free_video_llm.benchmarks.videos import VideoFolder
 from free_video_llm.config import RunConfig, Task
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import Row, Settings, answer_unit, identity_of
-from free_video_llm.evaluation.fingerprint import (
+from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.provenance import (
     describe_device,
-    fingerprint,
+    describe_model,
     questions_hash,
     versions,
 )
-from free_video_llm.evaluation.folder import RunFolder
 from free_video_llm.evaluation.store import LineWriter
 from free_video_llm.evaluation.units import Shard, Unit, divide
 
 if TYPE_CHECKING:
+    from free_video_llm.cache import FeatureCache
     from free_video_llm.pipeline import VideoLLM
 
 SCHEMA = 1
@@ -125,6 +126,7 @@ def run_task(
     shard: Shard | None = None,
     retry_failed: bool = False,
     workers: int = 0,
+    cache: FeatureCache | None = None,
     load: Callable[[RunConfig], VideoLLM] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:
@@ -135,6 +137,7 @@ def run_task(
         shard: only one part of the units, for several machines.
         retry_failed: try the failed rows again.
         workers: 0 for this process alone, else so many Ray actors (extra `cluster`).
+        cache: where features are kept from one run to the next; the answers are the same with it.
         load: how the model is loaded; `VideoLLM.from_pretrained` by the configuration.
         progress: called at the start and after every batch.
 
@@ -155,7 +158,7 @@ def run_task(
     with plans.folder.held(shard):
         started = plans.folder.check_same(describe_run(plans) | _known_model(plans.folder))
         if retry_failed:
-            plans.folder.drop_failed()
+            plans.folder.drop_failed(shard)
         with LineWriter(plans.folder.results_file(shard)) as writer:
             status = _read_status(plans)
             done = Counter(status[q.identity] for q in wanted if q.identity in status)
@@ -168,7 +171,7 @@ def run_task(
             tell()
             pending = [u for u in units if any(q.identity not in status for q in u.questions)]
             if pending:
-                source = _answers(plans, pending, status, workers, load, videos)
+                source = _answers(plans, pending, status, workers, cache, load, videos)
                 for model, rows in source:
                     if not started:
                         _begin(plans, model)
@@ -207,6 +210,7 @@ def _answers(
     units: list[Unit],
     status: dict[tuple[int, str, str], str],
     workers: int,
+    cache: FeatureCache | None,
     load: Callable[[RunConfig], VideoLLM] | None,
     videos: VideoFolder,
 ) -> Iterator[tuple[dict[str, Any], list[Row]]]:
@@ -214,13 +218,18 @@ def _answers(
     if workers:
         from free_video_llm.evaluation.cluster import answer_on_cluster
 
-        yield from answer_on_cluster(plans, units, set(status), workers)
+        yield from answer_on_cluster(plans, units, set(status), workers, cache)
         return
     llm = (load or load_model)(plans.config)
     model = describe_model(llm)
     for unit in units:
         rows = answer_unit(
-            llm, unit, plans.settings, videos, missing=lambda q: q.identity not in status
+            llm,
+            unit,
+            plans.settings,
+            videos,
+            missing=lambda q: q.identity not in status,
+            cache=cache,
         )
         for batch in rows:
             yield model, batch
@@ -246,16 +255,6 @@ def describe_run(plans: Plans) -> dict[str, Any]:
             "kinds": dict(sorted(Counter(q.kind for q in plans.questions).items())),
             "hash": questions_hash(plans.questions),
         },
-    }
-
-
-def describe_model(llm: VideoLLM) -> dict[str, Any]:
-    """The model as it was loaded."""
-    return {
-        "name": llm.name,
-        "layout": llm.loaded.layout,
-        "conv_mode": llm.conv_mode,
-        "fingerprint": fingerprint(llm),
     }
 
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from free_video_llm.benchmarks.base import Question
 from free_video_llm.errors import ConfigError
 
-#: A unit's features are held together, so a unit has no more videos than this.
+#: A unit is what a worker is given at once, so it has no more videos than this.
 MOST_VIDEOS = 8
+#: A unit is large enough once so much of its batches is filled.
+FULL = 7 / 8
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,19 @@ def group_by_video(questions: Iterable[Question]) -> dict[str, list[Question]]:
 
 
 def divide(questions: Iterable[Question], batch: int) -> list[Unit]:
-    """Units of whole videos: as many as fill a batch, at most `MOST_VIDEOS`."""
+    """Units of whole videos: as many as fill their batches, at most `MOST_VIDEOS`.
+
+    Batches go across videos: three videos of ten questions make four batches of eight, eight,
+    eight and six, not six of which every other one is all but empty.
+    """
     units: list[Unit] = []
     waiting: list[Question] = []
     videos = 0
     for group in group_by_video(questions).values():
         waiting += group
         videos += 1
-        if len(waiting) >= batch or videos == MOST_VIDEOS:
+        room = -(-len(waiting) // batch) * batch
+        if len(waiting) >= FULL * room or videos == MOST_VIDEOS:
             units.append(Unit(tuple(waiting)))
             waiting, videos = [], 0
     if waiting:

@@ -1,4 +1,7 @@
-"""What a run ran on: versions of packages, a fingerprint of the model, a hash of the questions."""
+"""What a run ran on: versions of packages, the model's fingerprint, a hash of the questions.
+
+Only looks; what is written down, and what may differ when a run is resumed, is `run.py`'s.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,19 @@ from free_video_llm.benchmarks.base import Question
 if TYPE_CHECKING:
     from free_video_llm.pipeline import VideoLLM
 
-#: Numbers that are looked at of every parameter.
-SAMPLED = 256
-
 _PACKAGES = ("free-video-llm", "torch", "transformers", "tokenizers", "av", "numpy", "pillow")
 
 
-def fingerprint(llm: VideoLLM) -> str:
-    """A hash over the names, shapes and types of all parameters and some numbers of each.
+def describe_model(llm: VideoLLM) -> dict[str, Any]:
+    """The model as it was loaded, with a hash that tells its weights from others."""
+    from free_video_llm.fingerprint import fingerprint
 
-    Another checkpoint, scorer, type or quantisation has another fingerprint; the same files loaded
-    in the same way have the same one on every machine.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    modules = [("llm", llm.image_llm.model), ("scorer", llm.towers.scorer)]
-    for part, module in modules:
-        for name, tensor in module.named_parameters():
-            digest.update(f"{part}.{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
-            if tensor.device.type == "meta":  # put on disk by a device map
-                continue
-            flat = tensor.detach().reshape(-1)
-            some = flat[:: max(1, flat.numel() // SAMPLED)][:SAMPLED].cpu().contiguous()
-            digest.update(some.view(torch.uint8).numpy().tobytes())
-    return f"sha256:{digest.hexdigest()[:32]}"
+    return {
+        "name": llm.name,
+        "layout": llm.loaded.layout,
+        "conv_mode": llm.conv_mode,
+        "fingerprint": fingerprint([("llm", llm.image_llm.model), ("scorer", llm.towers.scorer)]),
+    }
 
 
 def versions() -> dict[str, str]:
