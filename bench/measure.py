@@ -6,6 +6,7 @@ Knows nothing of what is measured.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+#: Lets glibc keep what is freed (see run.py); not for what measures memory.
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 62)}
 Work = Callable[[], object]
 
 
@@ -146,6 +149,7 @@ def interleaved(
 def alone(job: str, *arguments: str) -> dict[str, float]:
     """What a job of `jobs.py` reports from a process of its own."""
     command = [sys.executable, str(Path(__file__).with_name("jobs.py")), job, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    plain = {name: value for name, value in os.environ.items() if name not in KEEPING}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=plain)
     report: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return report
