@@ -27,6 +27,7 @@ def make_clip(path: Path, *, seconds: int, gop: int, height: int, stretch: int =
     """
     if path.exists():
         return path
+    path.parent.mkdir(parents=True, exist_ok=True)
     source = path.with_suffix(".stretch.mp4")
     _encode(source, seconds=min(stretch, seconds), gop=gop, height=height)
     unfinished = path.with_suffix(".unfinished.mp4")
