@@ -25,8 +25,6 @@ COMPARED = ("paper", "slowfast", "uniform")
 #: Everything that runs a model waits in one line, one at a time.
 ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}
 
-from gradio.events import Dependency
-
 class ClipBox(gr.Video):
     """Gradio's video box without its example, an address outside that the page would name."""
 
@@ -35,7 +33,9 @@ class ClipBox(gr.Video):
 
     def example_value(self) -> None:
         """None."""
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
 
     if TYPE_CHECKING:

@@ -5,6 +5,7 @@ Puts sessions, models and limits together; knows nothing of Gradio and HTML.
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,7 @@ class Service:
             self.sessions.choose(session, None)
             self.sessions.uploads.release(true, session.name)
             raise
-        sample = true.stem if samples.is_sample(true) else None
-        clip = Clip(true, true.name, info.duration, info.width, info.height, sample)
+        clip = Clip(true, true.name, info.duration, info.width, info.height, sample_of(true))
         self.sessions.choose(session, clip)
         return clip
 
@@ -154,3 +154,11 @@ class Service:
         bounds.check_length(video.frames.duration, clip.name, self.limits)
         self.sessions.keep(session, sampling, video)
         return video, True
+
+
+def sample_of(path: Path) -> str | None:
+    """The name of the bundled clip that a file is, if it is one and is called so."""
+    sample = samples.all_samples().get(path.stem)
+    if sample is None or not filecmp.cmp(path, sample.path, shallow=False):
+        return None
+    return sample.name
