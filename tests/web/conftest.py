@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,10 +41,11 @@ def uploads(tmp_path: Path) -> Uploads:
 def upload(uploads: Uploads) -> Callable[..., Path]:
     """Puts a file into the folder as the server would: in a folder of its own."""
 
+    numbers = itertools.count()
+
     def put(source: str | Path, name: str | None = None) -> Path:
         path = find(source) if isinstance(source, str) else source
-        number = len(list(uploads.folder.iterdir()))
-        place = uploads.folder / f"{number:064x}"
+        place = uploads.folder / f"{next(numbers):064x}"
         place.mkdir()
         return Path(shutil.copy(path, place / (name or path.name)))
 

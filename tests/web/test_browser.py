@@ -15,7 +15,7 @@ from visitor import PLAYER, QUESTION, SCREENSHOTS, Visitor
 from free_video_llm.samples import find
 
 COLOR, MOON = "What color is the star?", "Where is the moon?"
-BAD = """<img src=x onerror="window.hacked = 1"> ${1 + 1} {{this}} <script>window.hacked = 1</script>"""
+BAD = "<img src=x onerror='window.hacked=1'> ${1 + 1} {{this}} <script>window.hacked=1</script>"
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,8 @@ def test_frames_and_marks_move_the_player(visitor):
     visitor.answer_to(COLOR)
     assert visitor.page.locator(".fvl-thumb").count() == 8
     assert visitor.page.locator(".fvl-lane >> nth=0").locator("button").count() == 50
-    for place in (
-        ".fvl-thumb >> nth=5",
-        ".fvl-small >> nth=9",
-        ".fvl-lane >> nth=2 >> button >> nth=3",
-    ):
+    mark = ".fvl-lane >> nth=2 >> button >> nth=3"
+    for place in (".fvl-thumb >> nth=5", ".fvl-small >> nth=9", mark):
         second = float(visitor.page.get_attribute(place, "data-second"))
         visitor.page.click(place)
         visitor.wait_for_player_at(second)
@@ -231,10 +228,13 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(visitor, monkeypatch):
 def test_a_recording_can_be_asked_about(visitor, server):
     visitor.page.click("#fvl-clip button[aria-label='Capture from camera']")
     visitor.page.click("#fvl-clip >> text=Click to Access Webcam")
-    visitor.page.click("#fvl-clip button[aria-label='start recording']")
-    visitor.page.wait_for_selector("#fvl-clip button[aria-label='stop recording']")
-    visitor.page.wait_for_function(f"document.querySelector('{PLAYER}').currentTime > 1.0")
-    visitor.page.click("#fvl-clip button[aria-label='stop recording']")
+    visitor.page.wait_for_function(f"document.querySelector('{PLAYER}').currentTime > 0")
+    visitor.page.click("#fvl-clip >> text=Record")
+    begun = visitor.page.evaluate(f"document.querySelector('{PLAYER}').currentTime")
+    visitor.page.wait_for_function(
+        f"t => document.querySelector('{PLAYER}').currentTime > t + 1.5", arg=begun
+    )
+    visitor.page.click("#fvl-clip >> text=Stop")
     visitor.page.wait_for_selector("#fvl-facts .fvl-facts")
     visitor.ask("Is there a circle?")
     assert visitor.answer_to("Is there a circle?") in ("yes", "no")

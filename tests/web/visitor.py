@@ -33,6 +33,8 @@ class Visitor:
         self.errors: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # Asked for from the start: a chooser that opens before would be the browser's own.
+        self.page.on("filechooser", lambda chooser: None)
         self.page.add_init_script(_COLLECT)
         self.page.goto(url)
         self.page.wait_for_selector("#fvl-ask")

@@ -5,8 +5,9 @@ An ASGI application around another. Knows nothing of models and videos.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,10 @@ _EXACT = {
 }  # fmt: skip
 _UNDER = ("/assets/", "/static/", "/svelte/", "/answers/", f"{_API}/heartbeat/")
 _FILE = f"{_API}/file="
+#: Requests that carry what a visitor wrote and chose.
+_EVENTS = {f"{_API}/queue/join", f"{_API}/run/predict"}
+#: Enough for a question of any allowed length.
+_EVENT_BYTES = 262_144
 #: What a form says around a file of the largest size.
 _FORM_BYTES = 65_536
 #: The browser itself is told to load nothing from elsewhere. Gradio's own page needs the "unsafe"
@@ -80,9 +85,13 @@ class Gate:
             return
         refusal = self._refusal(scope)
         if refusal is not None:
+            if scope["path"] == f"{_API}/upload":
+                await self._drain(receive)
             await _refuse(send, *refusal)
         elif scope["path"] == "/":
             await self._send_page(scope, receive, send)
+        elif scope["path"] in _EVENTS:
+            await self._pass_event(scope, receive, send)
         else:
             await self._app(scope, receive, _with_headers(send))
 
@@ -118,6 +127,46 @@ class Gate:
             return 507, "The server has no room for more clips now: try again in a while."
         return None
 
+    async def _drain(self, receive: Receive) -> None:
+        """Read on for a while: a browser that is cut off as it sends does not show the answer."""
+        left = 2 * self._limits.file_bytes
+        while left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+
+    async def _pass_event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An event, if it names no file but those that may be fetched.
+
+        Gradio would fetch an address that it is given in the place of a file.
+        """
+        body = bytearray()
+        more = True
+        while more and len(body) <= _EVENT_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body.extend(message.get("body", b""))
+            more = message.get("more_body", False)
+        if len(body) > _EVENT_BYTES:
+            await _refuse(send, 413, "That is too much at once: shorten the question.")
+            return
+        try:
+            names = list(_files_in(json.loads(bytes(body))))
+        except (ValueError, RecursionError):
+            await _refuse(send, 400, "this is no event")
+            return
+        if not all(isinstance(name, str) and self._may_fetch(name) for name in names):
+            await _refuse(send, 403, "This clip is not on the server: choose it again.")
+            return
+        whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def again() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, again, _with_headers(send))
+
     async def _send_page(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The page without what points outside."""
         plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
@@ -139,6 +188,19 @@ class Gate:
             await send({"type": "http.response.body", "body": page})
 
         await self._app({**scope, "headers": plain}, receive, hold)
+
+
+def _files_in(value: Any) -> Iterator[Any]:
+    """Whatever stands where Gradio looks for a file's path or address, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "path":
+                yield inner
+            else:
+                yield from _files_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _files_in(inner)
 
 
 def _host(headers: dict[bytes, bytes]) -> str:

@@ -102,9 +102,10 @@ def clip_facts(clip: Clip | None) -> str:
     if clip is None:
         return ""
     name = f"example “{clip.sample}”" if clip.sample else clip.name
+    long = f"{length(clip.seconds)}, " if clip.seconds > 0 else ""  # a recording does not say
     return (
         f'<p class="fvl-facts" data-say="Clip ready"><b>{escape(name)}</b> '
-        f"{length(clip.seconds)}, {clip.width}×{clip.height}</p>"
+        f"{long}{clip.width}×{clip.height}</p>"
     )
 
 

@@ -61,9 +61,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Site:
-    """A server that is ready to run."""
+    """A server that is ready to run; `stop` ends the streams that open pages hold."""
 
     app: Any
+    stop: Callable[[], None]
     service: Service
     socket: socket.socket
     url: str
@@ -106,8 +107,8 @@ def site(settings: Settings, load: Callable[[str], VideoLLM]) -> Iterator[Site]:
         sweeping.start()
         host, port = listening.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
-        app = _app(settings, service, folder)
-        yield Site(app, service, listening, f"http://{name}:{port}")
+        app, stop_streams = _app(settings, service, folder)
+        yield Site(app, stop_streams, service, listening, f"http://{name}:{port}")
     finally:
         stop.set()
         listening.close()
@@ -139,6 +140,10 @@ def runner(made: Site, ready: Callable[[str], None]) -> Any:
             await super().startup(sockets)
             ready(made.url)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            made.stop()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         made.app,
         log_level="warning",
@@ -150,7 +155,7 @@ def runner(made: Site, ready: Callable[[str], None]) -> Any:
     return Server(config)
 
 
-def _app(settings: Settings, service: Service, folder: Path) -> Gate:
+def _app(settings: Settings, service: Service, folder: Path) -> tuple[Gate, Callable[[], None]]:
     import gradio as gr
     from fastapi import FastAPI, HTTPException, Response
 
@@ -175,9 +180,10 @@ def _app(settings: Settings, service: Service, folder: Path) -> Gate:
             headers={"content-disposition": disposition, "cache-control": "private, no-store"},
         )
 
+    page = layout.build_page(service, plan=settings.plan, frames=settings.frames)
     gr.mount_gradio_app(
         app,
-        layout.build_page(service, plan=settings.plan, frames=settings.frames),
+        page,
         path="/",
         root_path=settings.root_path,
         allowed_paths=[str(samples.FOLDER)],
@@ -193,13 +199,22 @@ def _app(settings: Settings, service: Service, folder: Path) -> Gate:
         css=layout.style(),
         head=layout.head(),
     )
-    return Gate(
+    # Gradio checks which files a visitor may name only where this is set, and mounting does not.
+    page.has_launched = True
+    mounted = app.routes[-1].app  # type: ignore[attr-defined]
+
+    def stop() -> None:
+        page.is_running = False
+        mounted.stop_event.set()
+
+    gate = Gate(
         app,
         uploads=service.sessions.uploads,
         shown=samples.FOLDER,
         limits=settings.limits,
         hosts=_hosts(settings),
     )
+    return gate, stop
 
 
 _TYPES = {
