@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: What is done, in the order in which it is done.
 STEPS = {
+    "wait": "Waiting for the model",
     "load": "Loading the model",
     "decode": "Reading frames",
     "encode": "Looking at frames",
@@ -79,9 +80,9 @@ def error(text: str) -> str:
 
 def progress(steps: Mapping[str, tuple[int, int]]) -> str:
     """How far each step is; a bar for each that is counted."""
-    rows, say = [], STEPS["answer"]
+    rows, say = [], STEPS["wait"]
     for step, words in STEPS.items():
-        if step not in steps:
+        if step not in steps or (step == "wait" and len(steps) > 1):
             continue
         done, total = steps[step]
         say = words

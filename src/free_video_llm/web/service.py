@@ -18,7 +18,7 @@ from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
 from free_video_llm.web.sessions import MOST_ASKED, Asked, Clip, Sampling, Session, Sessions
 
-#: Told what is being done ("load", "decode", "encode", "answer"), how much of it, and of how much.
+#: Told what is being done ("wait", "load", "decode", "encode", "answer"), how much of it, and of how much.
 Progress = Callable[[str, int, int], None]
 
 
@@ -107,8 +107,7 @@ class Service:
         bounds.check_question(wish.question, wish.options, self.limits)
         frames = bounds.check_frames(wish.frames, self.limits)
         plans = [resolve_plan(text) for text in texts]
-        if self.models.loaded(wish.model) is None:
-            progress("load", 0, 0)
+        progress("wait" if self.models.loaded(wish.model) else "load", 0, 0)
         with self.models.use(wish.model) as llm:
             released = all(plan.geometry == "released" for plan in plans)
             resize = "pil" if released else "bicubic"
