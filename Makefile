@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge,web]'
 	touch $@
 
 ## Time the steps of a question side by side (minutes).
