@@ -2,6 +2,7 @@
 
     python bench/web.py                     # about two minutes; needs .[web,dev] and chromium
     python bench/web.py --visits 3 --clip holiday.mp4
+    python bench/web.py --starts 1 --visits 1 --pictures docs/images     # the pages of docs/web.md
 
 Starts `fvl web` anew for the first figure; then each visit is a fresh browser context, so nothing
 is cached. Prints a table of medians and ranges.
@@ -10,6 +11,7 @@ is cached. Prints a table of medians and ranges.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -23,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from free_video_llm.samples import find
@@ -94,6 +97,32 @@ def visit(browser: Browser, url: str, clip: Path) -> dict[str, float]:
     return took
 
 
+def save_pictures(browser: Browser, url: str, folder: Path) -> None:
+    """The page after a question, on a desk's screen and on a telephone's."""
+    for name, wide, high, scale in (("web", 1280, 960, 1), ("web-phone", 390, 844, 2)):
+        context = browser.new_context(
+            viewport={"width": wide, "height": high}, device_scale_factor=scale
+        )
+        page = context.new_page()
+        page.goto(url)
+        page.click("#fvl-sample-star")
+        page.wait_for_function("document.querySelector('#fvl-clip video')?.duration > 0")
+        page.fill("#fvl-question textarea", QUESTIONS[0])
+        page.click("#fvl-ask")
+        page.wait_for_selector("#fvl-result .fvl-said")
+        second = page.get_attribute(".fvl-thumb >> nth=1", "data-second")
+        page.click(".fvl-thumb >> nth=1")
+        page.wait_for_function(
+            f"Math.abs(document.querySelector('#fvl-clip video').currentTime - {second}) < 0.02"
+        )
+        scroll = "document.querySelector('.fvl-answer').getBoundingClientRect().top + scrollY - 12"
+        page.evaluate(f"window.scrollTo(0, {'0' if name == 'web' else scroll})")
+        picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(folder / f"{name}.png", optimize=True)
+        context.close()
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -102,6 +131,7 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=7)
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--clip", type=Path, default=find("sample:star"))
+    parser.add_argument("--pictures", type=Path, help="save the page's pictures in this folder")
     args = parser.parse_args()
     program = next((path for path in CHROMIUM if Path(path).exists()), None)
     if program is None:
@@ -117,6 +147,8 @@ def main() -> None:
                 starts.append(seconds)
                 if number == args.starts - 1:
                     visits = [visit(browser, url, clip) for _ in range(args.visits)]
+                    if args.pictures is not None:
+                        save_pictures(browser, url, args.pictures)
         browser.close()
     rows = {"start of fvl web, until it can be opened": starts}
     rows |= {name: [took[name] for took in visits] for name in visits[0]}

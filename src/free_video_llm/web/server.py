@@ -6,13 +6,10 @@ Knows nothing of what is on the page.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +19,8 @@ from urllib.parse import urlsplit
 
 from free_video_llm import samples
 from free_video_llm.errors import ConfigError, MissingExtraError
-from free_video_llm.pipeline import Answer, VideoLLM
+from free_video_llm.pipeline import VideoLLM
+from free_video_llm.web.folder import private_folder
 from free_video_llm.web.gate import Gate
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
@@ -90,31 +88,26 @@ def site(settings: Settings, load: Callable[[str], VideoLLM]) -> Iterator[Site]:
         CheckpointError: the first model cannot be loaded.
     """
     check_gradio()
-    listening = _listen(settings.host, settings.port)
-    folder = Path(tempfile.mkdtemp(prefix="fvl-web-"))  # for this user's eyes only
     stop = threading.Event()
-    sessions: Sessions | None = None
-    try:
+    with _listen(settings.host, settings.port) as listening, private_folder() as folder:
         uploads = Uploads(folder / "uploads")
         uploads.folder.mkdir()
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
         sessions = Sessions(uploads, settings.limits)
         service = Service(sessions, Models(settings.models, load), settings.limits)
         service.load(service.models.first)
+        host, port = listening.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        app, stop_streams = _app(settings, service, folder)
         sweeping = threading.Thread(
             target=_sweep, args=(sessions, stop), name="fvl-sweep", daemon=True
         )
         sweeping.start()
-        host, port = listening.getsockname()[:2]
-        name = f"[{host}]" if ":" in host else host
-        app, stop_streams = _app(settings, service, folder)
-        yield Site(app, stop_streams, service, listening, f"http://{name}:{port}")
-    finally:
-        stop.set()
-        listening.close()
-        if sessions is not None:
+        try:
+            yield Site(app, stop_streams, service, listening, f"http://{name}:{port}")
+        finally:
+            stop.set()
             sessions.end_all()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve(
@@ -157,29 +150,13 @@ def runner(made: Site, ready: Callable[[str], None]) -> Any:
 
 def _app(settings: Settings, service: Service, folder: Path) -> tuple[Gate, Callable[[], None]]:
     import gradio as gr
-    from fastapi import FastAPI, HTTPException, Response
+    from fastapi import FastAPI
 
     from free_video_llm.web import layout
+    from free_video_llm.web.downloads import add_downloads
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    drawing = threading.Lock()
-
-    @app.get("/answers/{name}/{file}")
-    def fetch(name: str, file: str) -> Response:
-        answers = service.sessions.find_result(name)
-        stem, _, kind = file.partition(".")
-        if answers is None or stem not in ("why", "plans") or kind not in _TYPES:
-            raise HTTPException(404, "This answer is no longer kept: ask again.")
-        with drawing:  # pictures take a core for a second: one at a time
-            content = _render(answers, stem, kind, folder)
-        shown = "inline" if kind == "png" else "attachment"
-        disposition = f'{shown}; filename="{stem}.{kind}"'
-        return Response(
-            content,
-            media_type=_TYPES[kind],
-            headers={"content-disposition": disposition, "cache-control": "private, no-store"},
-        )
-
+    add_downloads(app, service.sessions, folder)
     page = layout.build_page(service, plan=settings.plan, frames=settings.frames)
     gr.mount_gradio_app(
         app,
@@ -215,33 +192,6 @@ def _app(settings: Settings, service: Service, folder: Path) -> tuple[Gate, Call
         hosts=_hosts(settings),
     )
     return gate, stop
-
-
-_TYPES = {
-    "png": "image/png",
-    "svg": "image/svg+xml",
-    "pdf": "application/pdf",
-    "json": "application/json",
-}
-
-
-def _render(answers: tuple[Answer, ...], stem: str, kind: str, folder: Path) -> bytes:
-    """A result as a file's content."""
-    if kind == "json":
-        documents = [answer.to_dict() for answer in answers]
-        for document in documents:  # where the server kept the clip is its own affair
-            document["evidence"]["source"] = Path(document["evidence"]["source"]).name
-        whole = documents[0] if stem == "why" else {"schema": 1, "answers": documents}
-        return json.dumps(whole, ensure_ascii=False, indent=1).encode()
-    from free_video_llm.picture import save_comparison, save_picture
-
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        path = Path(place) / f"{stem}.{kind}"
-        if stem == "why":
-            save_picture(answers[0], path)
-        else:
-            save_comparison(answers, path)
-        return path.read_bytes()
 
 
 def _hosts(settings: Settings) -> frozenset[str] | None:

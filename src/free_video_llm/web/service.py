@@ -18,7 +18,8 @@ from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
 from free_video_llm.web.sessions import MOST_ASKED, Asked, Clip, Sampling, Session, Sessions
 
-#: Told what is being done ("wait", "load", "decode", "encode", "answer"), how much of it, and of how much.
+#: Told what is being done ("wait", "load", "decode", "encode", "answer"), how much of it is done,
+#: and of how much.
 Progress = Callable[[str, int, int], None]
 
 
