@@ -128,7 +128,7 @@ def runner(made: Site, ready: Callable[[str], None]) -> Any:
     """A uvicorn server for a site; its `run` returns when it is told to stop."""
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             ready(made.url)
