@@ -13,6 +13,7 @@ from page_server import running
 from visitor import PLAYER, QUESTION, SCREENSHOTS, Visitor
 
 from free_video_llm.samples import find
+from media import make_video
 
 COLOR, MOON = "What color is the star?", "Where is the moon?"
 BAD = "<img src=x onerror='window.hacked=1'> ${1 + 1} {{this}} <script>window.hacked=1</script>"
@@ -169,7 +170,7 @@ def test_errors_are_sentences_and_the_page_goes_on(visitor, tmp_path: Path):
     assert "broken.mp4: is not a video" in visitor.error()
     assert str(tmp_path) not in visitor.error()
     visitor.screenshot(SCREENSHOTS / "web-desktop-error.png")
-    visitor.page.click("#fvl-clip button[aria-label='Clear']")
+    visitor.page.click("#fvl-clip .top-panel button[aria-label='Clear']")
     visitor.page.wait_for_selector("#fvl-status .fvl-error", state="detached")
     visitor.ask(COLOR)
     visitor.page.wait_for_selector("#fvl-status .fvl-error")
@@ -240,6 +241,15 @@ def test_a_recording_can_be_asked_about(visitor, server):
     assert visitor.answer_to("Is there a circle?") in ("yes", "no")
 
 
+def test_a_clip_that_the_browser_cannot_play_can_be_asked_about(visitor, tmp_path: Path):
+    visitor.upload(make_video(tmp_path / "old.avi", codec="mpeg4"))
+    visitor.page.wait_for_selector("#fvl-facts .fvl-facts")
+    visitor.ask("Is there a star?")
+    assert visitor.answer_to("Is there a star?") in ("yes", "no")
+    visitor.page.click(".fvl-thumb >> nth=0")
+    visitor.page.wait_for_selector("#fvl-live >> text=This browser cannot play", state="attached")
+
+
 def test_two_people_at_once_get_their_own_answers(server, chromium):
     with Visitor(chromium, server.url) as one, Visitor(chromium, server.url) as other:
         one.example("star")
@@ -261,7 +271,7 @@ def test_a_clip_is_deleted_when_its_page_is_closed(server, chromium, tmp_path: P
         leaving.upload(mine)
         leaving.wait_for_clip()
         assert [p.name for p in files(server)].count("secret.mp4") == 1
-        leaving.page.click("#fvl-clip button[aria-label='Clear']")
+        leaving.page.click("#fvl-clip .top-panel button[aria-label='Clear']")
         leaving.page.wait_for_selector("#fvl-facts .fvl-facts", state="detached")
         assert "secret.mp4" not in [p.name for p in files(server)]
         leaving.upload(mine)

@@ -106,6 +106,9 @@ def test_no_path_of_the_server_can_be_asked_about(client, server):
     # What waits in the queue cannot be called past it.
     assert send_event(ask["id"], [None, "Who?", "", "tiny", "paper", 50]).status_code != 200
     server.service.sessions.end("thief")
+    body = {"fn_index": choose["id"], "data": [None]}  # of no session
+    assert "comes from no page" in client.post(f"{API}/run/predict", json=body).text
+    assert len(server.service.sessions) == 0
 
 
 def test_a_file_that_is_too_large_is_refused_by_the_server(client, server):

@@ -26,7 +26,6 @@ class Visitor:
     def __init__(self, browser: Any, url: str, *, width: int = 1280, height: int = 900) -> None:
         self.url = url
         self.context = browser.new_context(viewport={"width": width, "height": height})
-        self.context.grant_permissions(["camera"], origin=url)
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         self.requests: list[str] = []

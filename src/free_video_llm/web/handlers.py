@@ -6,22 +6,22 @@ Every failure becomes a sentence; what was not foreseen is logged on the server 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from free_video_llm import samples
-from free_video_llm.errors import FreeVideoLLMError
+from free_video_llm.errors import ConfigError, FreeVideoLLMError
 from free_video_llm.pipeline import resolve_plan
 from free_video_llm.presets import PRESETS
 from free_video_llm.web import markup
 from free_video_llm.web.kept_frames import kept_frames
 from free_video_llm.web.limits import check_frames
 from free_video_llm.web.progress import Running
-from free_video_llm.web.service import Reply, Service, Wish
-from free_video_llm.web.sessions import Session
+from free_video_llm.web.service import Progress, Reply, Service, Wish
+from free_video_llm.web.sessions import Asked, Session
 from free_video_llm.web.timeline import timeline
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,14 @@ class Handlers:
         self.service = service
 
     def session(self, request: gr.Request) -> Session:
-        """The session of the page that an event comes from."""
-        return self.service.sessions.get(str(request.session_hash))
+        """The session of the page that an event comes from.
+
+        Raises:
+            ConfigError: it comes from none; without a page there is nobody to keep apart.
+        """
+        if not request.session_hash:
+            raise ConfigError("this request comes from no page: open the page and ask there")
+        return self.service.sessions.get(request.session_hash)
 
     def choose(self, path: str | None, request: gr.Request) -> Outputs:
         """Another clip: facts, status, result, comparison, and buttons for what may be asked."""
@@ -65,12 +71,12 @@ class Handlers:
         request: gr.Request,
     ) -> Iterator[Outputs]:
         """Answer a question: status and result, progress on the way."""
-        session = self.session(request)
-        earlier = list(session.asked)
         wish = make_wish(question, options, model, frames)
 
-        def work(report: Callable[[str, int, int], None]) -> str:
+        def work(report: Progress) -> str:
+            session = self.session(request)
             self.service.choose(session, path)
+            earlier = list(session.asked)
             return answer_page(self.service.ask(session, wish, plan or "", report), earlier)
 
         yield from reported(work)
@@ -86,10 +92,10 @@ class Handlers:
         request: gr.Request,
     ) -> Iterator[Outputs]:
         """Answer a question under several plans: status and comparison, progress on the way."""
-        session = self.session(request)
         wish = make_wish(question, options, model, frames)
 
-        def work(report: Callable[[str, int, int], None]) -> str:
+        def work(report: Progress) -> str:
+            session = self.session(request)
             self.service.choose(session, path)
             return markup.comparison(self.service.compare(session, wish, plans, report))
 
@@ -127,10 +133,10 @@ class Handlers:
 
     def leave(self, request: gr.Request) -> None:
         """A page was closed."""
-        self.service.sessions.end(str(request.session_hash))
+        self.service.sessions.end(request.session_hash or "")
 
 
-def reported(work: Callable[[Callable[[str, int, int], None]], str]) -> Iterator[Outputs]:
+def reported(work: Callable[[Progress], str]) -> Iterator[Outputs]:
     """Run what makes a piece of the page: status and piece, the piece only at the end."""
     running = Running(work)
     for steps in running:
@@ -141,7 +147,7 @@ def reported(work: Callable[[Callable[[str, int, int], None]], str]) -> Iterator
         yield failed(error), gr.skip()
 
 
-def answer_page(reply: Reply, earlier: list[Any]) -> str:
+def answer_page(reply: Reply, earlier: Sequence[Asked]) -> str:
     """Everything about an answer."""
     answer = reply.answers[0]
     return "".join(

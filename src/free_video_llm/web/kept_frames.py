@@ -79,7 +79,7 @@ def _thumbnails(
         more = f'<p class="fvl-facts">and {rest}, in the lanes above and in the picture</p>'
     upright = " fvl-upright" if proportions(evidence) < 1 else ""
     return (
-        f'<section class="fvl-part"><h3>{title} <small>{note}</small></h3>'
+        f'<section class="fvl-part"><h2>{title} <small>{note}</small></h2>'
         f'<div class="fvl-thumbs{upright}">{cells}</div>{more}</section>'
     )
 
@@ -137,8 +137,8 @@ def _strip(answer: Answer, part: PathwayEvidence, mark: Mark, axis: TimeAxis) ->
     if len(shown) < len(part.kept):
         note += f"; {len(shown)} of them shown"
     return (
-        f'<section class="fvl-part"><h3>{glyph(mark)} Overview: <span dir="auto">'
-        f"{escape(part.name)}</span> <small>{escape(note)}</small></h3>"
+        f'<section class="fvl-part"><h2>{glyph(mark)} Overview: <span dir="auto">'
+        f"{escape(part.name)}</span> <small>{escape(note)}</small></h2>"
         f'<div class="fvl-strip">{"".join(cells)}</div></section>'
     )
 

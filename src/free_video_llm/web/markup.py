@@ -188,8 +188,8 @@ def tokens(answer: Answer) -> str:
             f"<span>{escape(detail)}</span></li>"
         )
     return (
-        f'<section class="fvl-part"><h3>{evidence.tokens:,} of {evidence.all_tokens:,} tokens '
-        f"<small>the whole bar is every sampled frame at full detail</small></h3>"
+        f'<section class="fvl-part"><h2>{evidence.tokens:,} of {evidence.all_tokens:,} tokens '
+        f"<small>the whole bar is every sampled frame at full detail</small></h2>"
         f'<div class="fvl-bar">{"".join(bar)}</div><ul class="fvl-tokens">{"".join(rows)}</ul>'
         "</section>"
     )
@@ -214,7 +214,7 @@ def asked_before(asked: Sequence[Asked]) -> str:
         f"<small>{escape(a.plan)}</small></li>"
         for a in asked
     )
-    title = "<h3>Asked before <small>about this clip</small></h3>"
+    title = "<h2>Asked before <small>about this clip</small></h2>"
     return f'<section class="fvl-part">{title}<ul class="fvl-asked">{rows}</ul></section>'
 
 

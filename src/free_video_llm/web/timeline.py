@@ -43,9 +43,9 @@ def timeline(answer: Answer) -> str:
         )
         lanes.append(_lane(part.name, shape, buttons, len(part.kept)))
     return (
-        '<section class="fvl-part"><h3>When <small>similarity of the question with each sampled '
+        '<section class="fvl-part"><h2>When <small>similarity of the question with each sampled '
         "frame, and what was kept; click, or use Tab, arrows and Enter, to see a frame in the "
-        f'player</small></h3><div class="fvl-time" data-duration="{axis.duration:.4f}">'
+        f'player</small></h2><div class="fvl-time" data-duration="{axis.duration:.4f}">'
         f"{_curve(answer, axis, marks)}{''.join(lanes)}{_seconds_row(axis)}"
         '<div class="fvl-now" hidden></div></div></section>'
     )
