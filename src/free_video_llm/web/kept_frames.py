@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy.typing as npt
 from PIL import Image
 
 from free_video_llm.picture import wording
@@ -24,7 +23,7 @@ from free_video_llm.picture.frames import (
     spread,
 )
 from free_video_llm.picture.marks import Mark, marks_for
-from free_video_llm.picture.thumbnail import compose, kept_mask, outline
+from free_video_llm.picture.thumbnail import Pixels, compose, kept_mask, outline
 from free_video_llm.picture.timeline import TimeAxis
 from free_video_llm.web.markup import glyph
 from free_video_llm.web.timeline import show_at
@@ -150,7 +149,7 @@ def _size(evidence: Evidence, area: int) -> tuple[int, int]:
     return round(high * aspect), round(high)
 
 
-def data_uri(pixels: npt.NDArray) -> str:  # type: ignore[type-arg]
+def data_uri(pixels: Pixels) -> str:
     """An image [H,W,3] as a JPEG within the page, so that no file of it is kept."""
     held = io.BytesIO()
     Image.fromarray(pixels).save(held, format="JPEG", quality=86)

@@ -118,9 +118,9 @@ def serve(
     Args:
         ready: told the address once it can be opened.
     """
+    # The default would end the process on the spot, the uploads left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with site(settings, load) as made:
-        # The default would end the process on the spot, the uploads left behind.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         runner(made, ready).run(sockets=[made.socket])
 
 
