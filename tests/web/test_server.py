@@ -20,6 +20,7 @@ from free_video_llm.cli.main import main
 from free_video_llm.cli.web import offered
 from free_video_llm.web.uploads import Uploads
 
+pytest.importorskip("gradio", reason="the extra web is not installed")
 httpx = pytest.importorskip("httpx", reason="the extra web is not installed")
 API = "/gradio_api"
 STAR = samples.find("sample:star")
