@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format bench tiny tiny-score samples gallery clean
+.PHONY: demo test lint format bench bench-full tiny tiny-score samples gallery clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
@@ -31,12 +31,16 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge,cluster]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge,cluster,web]'
 	touch $@
 
-## Time the steps of a question side by side (minutes).
+## What a question costs, as released and here, side by side: about fifteen minutes.
 bench: $(STAMP)
-	$(BIN)/python bench/cost.py
+	$(BIN)/python bench/run.py
+
+## The same with towers as large as CLIP ViT-L/14 at 336 px, into docs/cost.md and the README: an hour.
+bench-full: $(STAMP)
+	$(BIN)/python bench/run.py --size full --documents
 
 ## Train the embedded model again: about two hours on two cores.
 tiny: $(STAMP)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from free_video_llm import __version__
-from free_video_llm.cli import ask, compare_plans, evaluate, info
+from free_video_llm.cli import ask, compare_plans, evaluate, info, web
 from free_video_llm.errors import FreeVideoLLMError
 
 EPILOG = """\
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fvl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (ask, compare_plans, info, evaluate):
+    for module in (ask, compare_plans, info, evaluate, web):
         module.add_commands(commands)
     return parser
 

@@ -1,0 +1,164 @@
+"""`fvl web`: the web page, on this machine only unless told otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from free_video_llm.catalogue import MODELS
+from free_video_llm.cli.common import (
+    Subparsers,
+    add_command,
+    add_model_options,
+    load_model,
+    positive,
+)
+from free_video_llm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from free_video_llm.pipeline import VideoLLM
+
+EXAMPLES = """\
+  fvl web                                   http://127.0.0.1:7860, with the embedded model
+  fvl web --model llava-hf/llava-v1.6-vicuna-7b-hf --load-in-4bit --port 8000
+  fvl web --plan paper-small --frames 100 --max-minutes 60 --max-mb 1000
+  fvl web --host 0.0.0.0 --offer ./llava-v1.6-vicuna-7b --max-queue 8
+  fvl web --root-path https://example.org/videos        behind a proxy (docs/web.md)
+"""
+
+
+def add_commands(commands: Subparsers) -> None:
+    """Add `web`."""
+    parser = add_command(
+        commands, "web", run, "serve a web page for asking videos questions", EXAMPLES
+    )
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen (default: 127.0.0.1, this machine only; there is no password)",
+    )
+    group.add_argument(
+        "--port", type=int, default=7860, metavar="N", help="default: 7860; 0 takes any free one"
+    )
+    group.add_argument(
+        "--root-path", metavar="URL", help="the page's address where a proxy shows it"
+    )
+    group = parser.add_argument_group("page")
+    group.add_argument("--plan", default="paper", metavar="PLAN", help="shown at first")
+    group.add_argument(
+        "--frames", type=positive, default=50, metavar="N", help="shown at first (default: 50)"
+    )
+    group.add_argument(
+        "--offer",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further model to choose from; several times (default: on this machine all of "
+        "fvl models, with another --host none: visitors could have them downloaded)",
+    )
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--max-mb", type=positive, default=200, metavar="N", help="size of a clip (default: 200)"
+    )
+    group.add_argument(
+        "--max-minutes", type=float, default=10.0, metavar="X", help="its length (default: 10)"
+    )
+    group.add_argument(
+        "--max-frames", type=positive, default=200, metavar="N", help="to sample (default: 200)"
+    )
+    group.add_argument(
+        "--max-queue",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="questions that may wait (default: 16)",
+    )
+    group.add_argument(
+        "--memory-gb",
+        type=float,
+        default=2.0,
+        metavar="GB",
+        help="for watched videos of all visitors together (default: 2)",
+    )
+    group.add_argument(
+        "--keep-minutes",
+        type=float,
+        default=60.0,
+        metavar="X",
+        help="a clip that is not asked about is deleted after so long (default: 60)",
+    )
+    add_model_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    from free_video_llm.pipeline import resolve_plan
+    from free_video_llm.web.limits import Limits
+    from free_video_llm.web.server import LOCAL, Settings, check_gradio, serve
+
+    check_gradio()
+    for name in ("max_minutes", "memory_gb", "keep_minutes"):
+        if not getattr(options, name) > 0:
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} is more than 0, not {getattr(options, name):g}")
+    if options.frames > options.max_frames:
+        raise ConfigError(
+            f"--frames {options.frames} is more than --max-frames {options.max_frames}"
+        )
+    resolve_plan(options.plan)  # a wrong plan is told before a model loads
+    limits = Limits(
+        file_bytes=options.max_mb * 1_000_000,
+        clip_seconds=options.max_minutes * 60,
+        frames=options.max_frames,
+        queue=options.max_queue,
+        memory_bytes=round(options.memory_gb * 1e9),
+        idle_seconds=options.keep_minutes * 60,
+    )
+    settings = Settings(
+        host=options.host,
+        port=options.port,
+        models=offered(options.model, options.offer, local=options.host in LOCAL),
+        plan=options.plan,
+        frames=options.frames,
+        limits=limits,
+        root_path=options.root_path,
+    )
+    if options.host not in LOCAL:
+        print(
+            f"warning: listening on {options.host}: whoever reaches this machine can use the page; "
+            "there is no password and no encryption (docs/web.md)",
+            file=sys.stderr,
+        )
+
+    def load(name: str) -> VideoLLM:
+        named = argparse.Namespace(**vars(options))
+        named.model = name
+        if name != options.model:  # what fits the one may not fit another
+            named.scorer = named.conv_mode = None
+            if name == "tiny":  # which is not to be made smaller still
+                named.load_in_8bit = named.load_in_4bit = False
+        return load_model(named)
+
+    def ready(url: str) -> None:
+        print(f"fvl web: {url}  (Ctrl-C ends it and deletes what was uploaded)", flush=True)
+
+    serve(settings, load, ready=ready)
+    return 0
+
+
+def offered(first: str, further: list[str], *, local: bool) -> tuple[str, ...]:
+    """The models to choose from, the first one shown at first.
+
+    Examples:
+        >>> offered("tiny", ["./mine"], local=False)
+        ('tiny', './mine')
+    """
+    names = [first, *further]
+    if not further and local:
+        names += [model.name for model in MODELS]
+    if "tiny" not in names:
+        names.append("tiny")
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,232 @@
+"""Stands before Gradio's server: lets through only what the page needs, and refuses the rest.
+
+An ASGI application around another. Knows nothing of models and videos.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from free_video_llm.web.limits import Limits, megabytes
+from free_video_llm.web.uploads import Uploads
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_API = "/gradio_api"
+_EXACT = {
+    "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
+    *(f"{_API}/{name}" for name in (
+        "queue/join", "queue/data", "upload", "upload_progress", "cancel", "reset",
+        "startup-events", "app_id", "theme.css", "run/predict",
+    )),
+}  # fmt: skip
+_UNDER = ("/assets/", "/static/", "/svelte/", "/answers/", f"{_API}/heartbeat/")
+_FILE = f"{_API}/file="
+#: Requests that carry what a visitor wrote and chose.
+_EVENTS = {f"{_API}/queue/join", f"{_API}/run/predict"}
+#: Enough for a question of any allowed length.
+_EVENT_BYTES = 262_144
+#: What a form says around a file of the largest size.
+_FORM_BYTES = 65_536
+#: The browser itself is told to load nothing from elsewhere. Gradio's own page needs the "unsafe"
+#: ones: its configuration is a script in the page, and its HTML component compiles its template.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+#: Cards for social networks, with addresses outside; the page is not for them.
+_CARDS = re.compile(rb"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>\s*")
+
+
+class Gate:
+    """Passes a request on, or answers it with a refusal.
+
+    Args:
+        app: what is behind.
+        uploads: the folder whose files may be fetched.
+        shown: a further folder whose files may be fetched.
+        hosts: names under which the server may be called; None for any. A server on 127.0.0.1 that
+            answered to any name could be read by a web page elsewhere, through a name of its own
+            that it lets point here.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        uploads: Uploads,
+        shown: Path,
+        limits: Limits,
+        hosts: frozenset[str] | None,
+    ) -> None:
+        self._app, self._uploads, self._limits, self._hosts = app, uploads, limits, hosts
+        self._folders = (uploads.folder, shown.resolve())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            if scope["path"] == f"{_API}/upload":
+                await self._drain(receive)
+            await _refuse(send, *refusal)
+        elif scope["path"] == "/":
+            await self._send_page(scope, receive, send)
+        elif scope["path"] in _EVENTS:
+            await self._pass_event(scope, receive, send)
+        else:
+            await self._app(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = dict(scope["headers"])
+        path = scope["path"]
+        if self._hosts is not None and _host(headers) not in self._hosts:
+            return 403, "this server is not known by that name; see docs/web.md about proxies"
+        if path.startswith(_FILE):
+            return None if self._may_fetch(path.removeprefix(_FILE)) else (403, "no such file")
+        if path not in _EXACT and not path.startswith(_UNDER):
+            return 404, "there is nothing here"
+        if path == f"{_API}/upload":
+            return self._upload_refusal(headers)
+        return None
+
+    def _may_fetch(self, name: str) -> bool:
+        try:
+            true = Path(name).resolve()
+        except (OSError, ValueError):
+            return False
+        return any(true.is_relative_to(folder) for folder in self._folders)
+
+    def _upload_refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        declared = headers.get(b"content-length", b"")
+        if not declared.isdigit():
+            return 411, "an upload must say how large it is"
+        size = int(declared)
+        if size > self._limits.file_bytes + _FORM_BYTES:
+            most = megabytes(self._limits.file_bytes)
+            return 413, f"The file is {megabytes(size)}; at most {most} are allowed."
+        if self._uploads.nbytes() + size > self._limits.upload_bytes:
+            return 507, "The server has no room for more clips now: try again in a while."
+        return None
+
+    async def _drain(self, receive: Receive) -> None:
+        """Read on for a while: a browser that is cut off as it sends does not show the answer."""
+        left = 2 * self._limits.file_bytes
+        while left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+
+    async def _pass_event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An event, if it names no file but those that may be fetched.
+
+        Gradio would fetch an address that it is given in the place of a file.
+        """
+        body = bytearray()
+        more = True
+        while more and len(body) <= _EVENT_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body.extend(message.get("body", b""))
+            more = message.get("more_body", False)
+        if len(body) > _EVENT_BYTES:
+            await _refuse(send, 413, "That is too much at once: shorten the question.")
+            return
+        try:
+            names = list(_files_in(json.loads(bytes(body))))
+        except (ValueError, RecursionError):
+            await _refuse(send, 400, "this is no event")
+            return
+        if not all(isinstance(name, str) and self._may_fetch(name) for name in names):
+            await _refuse(send, 403, "This clip is not on the server: choose it again.")
+            return
+        whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def again() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, again, _with_headers(send))
+
+    async def _send_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The page without what points outside."""
+        plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        begun: list[Message] = []
+        body = bytearray()
+
+        async def hold(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                begun.append(message)
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body", False):
+                return
+            page = _CARDS.sub(b"", bytes(body))
+            start = begun[0]
+            kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+            kept.append((b"content-length", str(len(page)).encode()))
+            await _with_headers(send)({**start, "headers": kept})
+            await send({"type": "http.response.body", "body": page})
+
+        await self._app({**scope, "headers": plain}, receive, hold)
+
+
+def _files_in(value: Any) -> Iterator[Any]:
+    """Whatever stands where Gradio looks for a file's path or address, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "path":
+                yield inner
+            else:
+                yield from _files_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _files_in(inner)
+
+
+def _host(headers: dict[bytes, bytes]) -> str:
+    """The name under which the server was called."""
+    try:
+        return urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _with_headers(send: Send) -> Send:
+    async def add(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+        await send(message)
+
+    return add
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),  # what was not read of an upload is not to be waited for
+        *_HEADERS,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,198 @@
+"""The page's parts and how they are put together; what they do is in `handlers.py`."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+from importlib import resources
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from free_video_llm import samples
+from free_video_llm.presets import PRESETS
+from free_video_llm.video import read_frames
+from free_video_llm.web import handlers as acts
+from free_video_llm.web import markup
+from free_video_llm.web.handlers import SUGGESTIONS, Handlers
+from free_video_llm.web.limits import MOST_PLANS, length, megabytes
+from free_video_llm.web.service import Service
+
+#: Compared unless the visitor chooses others.
+COMPARED = ("paper", "slowfast", "uniform")
+#: Everything that runs a model waits in one line, one at a time.
+ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}
+
+
+def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
+    """The page of a service, beginning with this plan and number of frames."""
+    acting, models, limits = Handlers(service), service.models, service.limits
+    page = gr.Blocks(title="Free Video-LLM", analytics_enabled=False)
+    with page:
+        gr.HTML(_HEADER)
+        with gr.Row(elem_id="fvl-main"):
+            with gr.Column(scale=5, min_width=300, elem_id="fvl-form"):
+                clip = gr.Video(label="Video", sources=["upload", "webcam"], elem_id="fvl-clip")
+                clip.example_payload = clip.example_value = _nothing  # an address outside
+                facts = gr.HTML("", elem_id="fvl-facts")
+                gr.HTML('<p class="fvl-label">Examples</p>')
+                with gr.Row(elem_id="fvl-samples"):
+                    examples = [
+                        (name, gr.Button(name, elem_id=f"fvl-sample-{name}", size="sm"))
+                        for name in samples.all_samples()
+                    ]
+                question = gr.Textbox(
+                    label="Question", placeholder="What color is the star?", lines=1, max_lines=4,
+                    max_length=limits.question_letters, elem_id="fvl-question",
+                )  # fmt: skip
+                with gr.Row(elem_id="fvl-chips"):
+                    chips = [gr.Button("", visible=False, size="sm") for _ in range(SUGGESTIONS)]
+                ask = gr.Button("Ask", variant="primary", elem_id="fvl-ask")
+                with gr.Row(elem_id="fvl-choices"):
+                    model = gr.Dropdown(
+                        list(models.offered), value=models.first, label="Model", min_width=140,
+                        filterable=False, elem_id="fvl-model",
+                    )  # fmt: skip
+                    plan_box = gr.Dropdown(
+                        list(PRESETS), value=plan, label="Plan", allow_custom_value=True,
+                        min_width=140, elem_id="fvl-plan",
+                    )  # fmt: skip
+                plan_line = gr.HTML(
+                    acting.plan_facts(plan, frames, models.first), elem_id="fvl-plan-facts"
+                )
+                with gr.Accordion("Frames and choices", open=False, elem_id="fvl-more"):
+                    count = gr.Slider(
+                        1, limits.frames, value=frames, step=1, label="Frames sampled of the clip",
+                        elem_id="fvl-frames",
+                    )  # fmt: skip
+                    options = gr.Textbox(
+                        label="Choices, one on each line (for a multiple-choice question)",
+                        lines=3, max_lines=8, elem_id="fvl-options",
+                    )  # fmt: skip
+            with gr.Column(scale=8, min_width=300, elem_id="fvl-answers"):
+                notice = gr.HTML(markup.notice(models.first), elem_id="fvl-notice")
+                status = gr.HTML("", elem_id="fvl-status")
+                result = gr.HTML(markup.EMPTY, elem_id="fvl-result")
+                with gr.Accordion("Compare plans side by side", open=False, elem_id="fvl-compare"):
+                    plans = gr.CheckboxGroup(
+                        list(PRESETS), value=list(COMPARED), elem_id="fvl-plans",
+                        label=f"Plans for the same question (2 to {MOST_PLANS})",
+                    )  # fmt: skip
+                    compare = gr.Button("Compare", elem_id="fvl-compare-button")
+                    compare_status = gr.HTML("", elem_id="fvl-compare-status")
+                    comparison = gr.HTML("", elem_id="fvl-comparison")
+        gr.HTML(_footer(service))
+        remembered = gr.State(models.first)
+
+        form = [clip, question, options, model]
+        wait: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
+        quick: dict[str, Any] = {
+            "show_progress": "hidden", "api_visibility": "private", "queue": False,
+        }  # fmt: skip
+        clip.change(acting.choose, clip, [facts, status, result, comparison, *chips], **quick)
+        for name, button in examples:
+            button.click(functools.partial(acts.sample_path, name), None, clip, **quick)
+        for chip in chips:
+            chip.click(None, chip, question, js="(text) => text")
+        gr.on(
+            [ask.click, question.submit], acting.ask, [*form, plan_box, count], [status, result],
+            show_progress_on=status, trigger_mode="once", **wait, **ONE_AT_A_TIME,
+        )  # fmt: skip
+        compare.click(
+            acting.compare, [*form, plans, count], [compare_status, comparison],
+            show_progress_on=compare_status, trigger_mode="once", **wait, **ONE_AT_A_TIME,
+        )  # fmt: skip
+        switched = model.input(
+            acting.switch, [model, remembered], [status, notice, model, remembered],
+            show_progress_on=status, **wait, **ONE_AT_A_TIME,
+        )  # fmt: skip
+        facts_of = (acting.plan_facts, [plan_box, count, model], plan_line)
+        switched.then(*facts_of, **quick)
+        plan_box.change(*facts_of, **quick)
+        count.release(*facts_of, **quick)
+        page.unload(acting.leave)
+    page.queue(max_size=limits.queue, default_concurrency_limit=8, api_open=False)
+    return page
+
+
+def _nothing() -> None:
+    """No example of a value."""
+
+
+def theme() -> gr.Theme:
+    """Gradio's plainest theme in the pictures' colours, with fonts that every machine has.
+
+    Dark mode is switched off: the pictures and the pathways' colours are made for white paper.
+    """
+    plain = gr.themes.Base(
+        primary_hue="slate",
+        neutral_hue="slate",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        radius_size=gr.themes.sizes.radius_md,
+    ).set(
+        body_background_fill="#f5f7f9",
+        body_text_color="#1b1f24",
+        body_text_color_subdued="#59636e",
+        block_border_color="#d5dbe1",
+        block_label_text_color="#1b1f24",
+        block_title_text_color="#1b1f24",
+        input_border_color="#8b949e",
+        button_primary_background_fill="#0b5394",
+        button_primary_background_fill_hover="#083e6e",
+        button_primary_text_color="#ffffff",
+        button_secondary_background_fill="#ffffff",
+        button_secondary_background_fill_hover="#e9eef3",
+        button_secondary_border_color="#8b949e",
+    )
+    for name in [name for name in vars(plain) if name.endswith("_dark")]:
+        setattr(plain, name, getattr(plain, name.removesuffix("_dark"), None))
+    return plain
+
+
+def style() -> str:
+    """The page's CSS, with a frame of each example as its button's picture."""
+    return _asset("page.css") + "".join(
+        f"#fvl-sample-{name}{{background-image:{_SHADE},url({_frame_uri(sample)})}}"
+        for name, sample in samples.all_samples().items()
+    )
+
+
+#: Below, a name must be read on it.
+_SHADE = "linear-gradient(transparent 50%,rgba(0,0,0,.8))"
+
+
+def head() -> str:
+    """The page's script, which moves the player."""
+    return f"<script>{_asset('page.js')}</script>"
+
+
+def _asset(name: str) -> str:
+    return resources.files("free_video_llm.web").joinpath(name).read_text(encoding="utf-8")
+
+
+def _frame_uri(sample: samples.Sample) -> str:
+    frames = read_frames(sample.path, count=5, size=96)
+    held = io.BytesIO()
+    image = Image.fromarray(frames.pixels[2])
+    image.resize((128, 96)).save(held, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
+
+
+_HEADER = (
+    '<header class="fvl-header"><h1>Free Video-LLM</h1><p>Ask a video a question, and see which '
+    "frames and regions the answer rests on.</p></header>"
+    '<div id="fvl-live" class="fvl-unseen" role="status" aria-live="polite"></div>'
+)
+
+
+def _footer(service: Service) -> str:
+    limits = service.limits
+    return (
+        f'<p class="fvl-footer">Clips of up to {megabytes(limits.file_bytes)} and '
+        f"{length(limits.clip_seconds)}. A clip is kept on this server while its page is open, at "
+        f"most {length(limits.idle_seconds)} after it was last used, and deleted then. Nothing is "
+        "sent anywhere else.</p>"
+    )

@@ -1,0 +1,164 @@
+"""What the page can ask for: choose a clip, ask, compare plans, load a model.
+
+Puts sessions, models and limits together; knows nothing of Gradio and HTML.
+"""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from free_video_llm import samples
+from free_video_llm.errors import ConfigError, VideoError
+from free_video_llm.pipeline import Answer, Video, VideoLLM, resolve_plan
+from free_video_llm.web import limits as bounds
+from free_video_llm.web.limits import Limits
+from free_video_llm.web.models import Models
+from free_video_llm.web.sessions import MOST_ASKED, Asked, Clip, Sampling, Session, Sessions
+
+#: Told what is being done ("wait", "load", "decode", "encode", "answer"), how much of it is done,
+#: and of how much.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A question as the page's form has it."""
+
+    question: str
+    options: tuple[str, ...] = ()
+    model: str
+    frames: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Answers to one question, one for each plan, and what they are to be downloaded as.
+
+    `watched` tells whether the video was watched for it, and not before.
+    """
+
+    answers: tuple[Answer, ...]
+    result: str
+    watched: bool
+
+
+class Service:
+    """The page's verbs, for all sessions. May be used from many threads."""
+
+    def __init__(self, sessions: Sessions, models: Models, limits: Limits) -> None:
+        self.sessions, self.models, self.limits = sessions, models, limits
+        models.dropped = sessions.forget_model
+
+    def choose(self, session: Session, path: str | None) -> Clip | None:
+        """Take a file that this session's page has sent, or none, in place of the one before.
+
+        Raises:
+            VideoError: it cannot be opened, is too large or too long; the session has no clip then.
+        """
+        if path is None:
+            self.sessions.choose(session, None)
+            return None
+        if session.clip is not None and session.clip.path == Path(path).resolve():
+            return session.clip
+        true = self.sessions.uploads.claim(path, session.name)
+        try:
+            info = bounds.check_clip(true, true.name, self.limits)
+        except BaseException:
+            self.sessions.choose(session, None)
+            self.sessions.uploads.release(true, session.name)
+            raise
+        clip = Clip(true, true.name, info.duration, info.width, info.height, sample_of(true))
+        self.sessions.choose(session, clip)
+        return clip
+
+    def load(self, name: str) -> None:
+        """Load a model, so that the next question need not wait for it."""
+        with self.models.use(name):
+            pass
+
+    def ask(self, session: Session, wish: Wish, plan: str, progress: Progress) -> Reply:
+        """Answer a question, watching the clip first where that has not been done.
+
+        Raises:
+            FreeVideoLLMError: in one sentence, what is wrong with the wish.
+        """
+        reply = self._answer(session, wish, [plan], "answer", progress)
+        answer = reply.answers[0]
+        asked = Asked(answer.question, answer.text, answer.plan.name or str(answer.plan))
+        session.asked = [asked, *session.asked][:MOST_ASKED]
+        return reply
+
+    def compare(
+        self, session: Session, wish: Wish, plans: Sequence[str], progress: Progress
+    ) -> Reply:
+        """Answer a question under several plans. Raises as `ask` does."""
+        if not 2 <= len(plans) <= bounds.MOST_PLANS:
+            raise ConfigError(f"choose 2 to {bounds.MOST_PLANS} plans to compare, not {len(plans)}")
+        return self._answer(session, wish, plans, "comparison", progress)
+
+    def _answer(
+        self, session: Session, wish: Wish, texts: Sequence[str], kind: str, progress: Progress
+    ) -> Reply:
+        clip = session.clip
+        if clip is None:
+            raise ConfigError("there is no clip yet: drop one, record one, or choose an example")
+        bounds.check_question(wish.question, wish.options, self.limits)
+        frames = bounds.check_frames(wish.frames, self.limits)
+        plans = [resolve_plan(text) for text in texts]
+        progress("wait" if self.models.loaded(wish.model) else "load", 0, 0)
+        with self.models.use(wish.model) as llm:
+            released = all(plan.geometry == "released" for plan in plans)
+            resize = "pil" if released else "bicubic"
+            sampling = Sampling(clip.path, wish.model, frames, resize)
+            video, watched = self._watch(session, clip, sampling, llm, progress)
+            for plan in plans:
+                bounds.check_tokens(
+                    plan,
+                    frames=len(video.frames),
+                    side=llm.towers.side,
+                    positions=llm.image_llm.max_positions,
+                )
+            answers = []
+            for number, plan in enumerate(plans):
+                progress("answer", number, len(plans))
+                answers.append(
+                    video.ask(
+                        wish.question,
+                        plan=plan,
+                        options=wish.options,
+                        max_new_tokens=bounds.ANSWER_TOKENS,
+                    )
+                )
+        if session.clip is not clip:
+            raise ConfigError("the clip was changed before its answer was there: ask again")
+        result = self.sessions.add_result(session, kind, tuple(answers))
+        return Reply(tuple(answers), result, watched)
+
+    def _watch(
+        self, session: Session, clip: Clip, sampling: Sampling, llm: VideoLLM, progress: Progress
+    ) -> tuple[Video, bool]:
+        kept = session.watched
+        if kept is not None and kept[0] == sampling and kept[1].llm is llm:
+            return kept[1], False
+        session.watched = None
+        try:
+            video = llm.watch(
+                clip.path, frames=sampling.frames, resize=sampling.resize, progress=progress
+            )
+        except VideoError as error:
+            raise VideoError(bounds.without_path(str(error), clip.path, clip.name)) from None
+        # A file may have promised to be shorter than it is.
+        bounds.check_length(video.frames.duration, clip.name, self.limits)
+        self.sessions.keep(session, sampling, video)
+        return video, True
+
+
+def sample_of(path: Path) -> str | None:
+    """The name of the bundled clip that a file is, if it is one and is called so."""
+    sample = samples.all_samples().get(path.stem)
+    if sample is None or not filecmp.cmp(path, sample.path, shallow=False):
+        return None
+    return sample.name
