@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
-from free_video_llm import VideoLLM
+import torch
+
+from free_video_llm import Plan, VideoLLM
+from free_video_llm.prompts import template_named
 from free_video_llm.samples import find
+from free_video_llm.tiny.world import COLORS, SHAPES
 from measure import Figure, interleaved
 
 SECTION = "Questions together"
-COUNT = 25
-#: Asked of `tiny` in its own words; the answers are checked to be the same.
-QUESTIONS = [
-    f"What color is the {shape}?"
-    for shape in ("star", "circle", "square", "triangle", "diamond", "ring", "moon")
-] + [f"Is there a {color} star?" for color in ("red", "green", "blue", "yellow", "white")]
+#: Asked of `tiny` in its own words, all different; the answers are checked to be the same.
+QUESTIONS = (
+    *(f"What color is the {shape}?" for shape in SHAPES),
+    *(f"What shape is the {color} object?" for color in COLORS),
+    *(f"Is there a {shape}?" for shape in SHAPES),
+    f"Is there a {COLORS[0]} {SHAPES[0]}?",
+)
+#: One plan whose tokens are the same for all questions; two whose tokens depend on the question.
+PLANS = ("uniform-3", "prompt-3", "paper")
 
 
 def figures(repeats: int) -> list[Figure]:
-    """Two plans of different token counts."""
+    """The language model's part, for plans of different kinds and token counts."""
     llm = VideoLLM.from_pretrained("tiny")
     video = llm.watch(find("sample:star"))
-    asked = [(video, QUESTIONS[n % len(QUESTIONS)]) for n in range(COUNT)]
+    prompts = [template_named(llm.conv_mode).fill(question) for question in QUESTIONS]
     lines = []
-    for plan, bound in (("prompt-3", 1.8), ("paper", 1.8)):
+    for name in PLANS:
+        plan = Plan.preset(name)
+        tokens = [video.perceive(question, plan)[0].embeds for question in QUESTIONS]
 
-        def together(plan: str = plan) -> list[str]:
-            return [answer.text for answer in llm.ask(asked, plan=plan)]
+        def together(tokens: list[torch.Tensor] = tokens) -> list[str]:
+            return [g.text for g in llm.image_llm.generate(prompts, tokens)]
 
-        def apart(plan: str = plan) -> list[str]:
-            return [video.ask(question, plan=plan).text for _, question in asked]
+        def apart(tokens: list[torch.Tensor] = tokens) -> list[str]:
+            one_by_one = zip(prompts, tokens, strict=True)
+            return [llm.image_llm.generate([p], [t])[0].text for p, t in one_by_one]
 
         if together() != apart():
-            raise SystemExit(f"{plan}: answers differ between together and one by one")
+            raise SystemExit(f"{name}: answers differ between together and one by one")
         times = interleaved(
-            {"one by one": apart, "together": together}, repeats, what=f"together, {plan}"
+            {"one by one": apart, "together": together}, repeats, what=f"together, {name}"
         )
-        tokens = len(video.ask(QUESTIONS[0], plan=plan).visual_tokens)
         lines.append(
             Figure(
-                SECTION, f"{COUNT} questions in one call, `tiny`, {tokens:,} tokens each",
-                *times.values(), bound=bound,
+                SECTION, f"`{name}`, {len(tokens[0]):,} tokens: {len(QUESTIONS)} questions in one "
+                "call of the language model", times["one by one"], times["together"], bound=1.8,
+                note="`tiny`, answers of one word",
             )
         )  # fmt: skip
-    return lines
+    return [*lines, _caches(llm, tokens, repeats)]
+
+
+def _caches(llm: VideoLLM, tokens: list[torch.Tensor], repeats: int) -> Figure:
+    """What transformers keeps keys and values in: grown token by token, or laid out before."""
+    ids = llm.image_llm.tokenize(f"<image> {QUESTIONS[0]}")
+    embeds = torch.stack([llm.image_llm.embed(ids, some) for some in tokens[:4]])
+    mask = torch.ones(embeds.shape[:2], dtype=torch.long)
+
+    def generate(cache: str) -> torch.Tensor:
+        return llm.image_llm.model.generate(
+            inputs_embeds=embeds, attention_mask=mask, min_new_tokens=32, max_new_tokens=32,
+            do_sample=False, pad_token_id=0, cache_implementation=cache,
+        )  # fmt: skip
+
+    times = interleaved(
+        {"static": lambda: generate("static"), "dynamic": lambda: generate("dynamic")}, repeats,
+        what="caches",
+    )  # fmt: skip
+    return Figure(
+        SECTION, "a static cache ÷ the dynamic one that is used", times["static"],
+        times["dynamic"], note="4 prompts, 32 new tokens each",
+    )  # fmt: skip

@@ -19,10 +19,11 @@ def figures(repeats: int) -> tuple[list[Figure], list[Curve]]:
     """Seconds and memory of a pre-fill from 500 to 4,000 tokens, the presets marked."""
     llm = random_llm()
     times = interleaved(
-        {str(n): lambda n=n: first_token(llm, n) for n in LENGTHS}, repeats, what="pre-fill",
+        {str(n): lambda n=n: first_token(llm, n) for n in LENGTHS},
+        repeats,
+        what="pre-fill",
         warm=False,
     )
-    del llm
     memory = {n: _added(n) for n in LENGTHS}
     marks = tuple((name, float(count_tokens(name))) for name in PRESETS)
     pairs = (("1000", "2500"), ("2500", "3500"))

@@ -71,7 +71,8 @@ def machine(size_name: str) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
         "type": "float32",
-        "system": f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "system": f"{platform.system()} {platform.machine()}, "
+        f"{torch.backends.cpu.get_cpu_capability()}",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}",
     }

@@ -68,9 +68,9 @@ def test_another_process_finds_the_very_same_features(tiny: VideoLLM, star: Path
 
 
 def test_towers_that_differ_are_both_kept(tmp_path: Path):
-    from checkpoint import random_llava
+    from checkpoint import Clip, Size, random_llava
 
-    llm = random_llava(layers=3, width=64, shared=False)
+    llm = random_llava(Size("small", Clip(3, 64), 2, 64), shared=False)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 336, 336, 3), dtype=np.uint8)
     features = llm.towers.encode(pixels)
     assert features.scorer_states is not features.llm_states

@@ -12,7 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from checkpoint import random_llava
+from checkpoint import Clip, Size, random_llava
 from free_video_llm import VideoLLM, flops
 from free_video_llm.cli.main import main
 from free_video_llm.costs import bare_rate, cost_report
@@ -35,7 +35,7 @@ def counted(work) -> int:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_frames_operations_are_those_torch_counts(shared: bool):
-    llm = random_llava(layers=3, width=64, shared=shared)
+    llm = random_llava(Size("small", Clip(3, 64), 2, 64), shared=shared)
     pixels = np.zeros((2, 336, 336, 3), np.uint8)
     assert counted(lambda: llm.towers.encode(pixels)) == pytest.approx(
         2 * flops.encode_frame(llm.towers), rel=0.02
@@ -43,7 +43,7 @@ def test_a_frames_operations_are_those_torch_counts(shared: bool):
 
 
 def test_a_tower_that_is_read_at_another_layer_is_counted_to_it():
-    llm = random_llava(layers=4, width=64, shared=False)
+    llm = random_llava(Size("small", Clip(4, 64), 2, 64), shared=False)
     before = flops.encode_frame(llm.towers)
     llm.towers.feature_layer = -3
     layer = flops.encoder_layer(577, 64, 256)
@@ -81,6 +81,9 @@ def test_the_report_adds_up(tiny: VideoLLM):
     assert towers.rate == pytest.approx(towers.operations / towers.seconds)
     assert report.all_visual_tokens == 8 * 144
     assert 0 < report.useful_share() < 1.2
+    assert len(report.token_seconds) == len(answer.token_ids) - 1 > 0
+    assert sum(report.token_seconds) <= answer.timings.generate
+    assert "each new token after the first" in str(report)
     text = str(report)
     assert "216 of 1,152 visual tokens" in text
     assert json.loads(json.dumps(report.as_dict()))["new_tokens"] == len(answer.token_ids)

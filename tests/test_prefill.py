@@ -60,6 +60,39 @@ def test_no_pass_over_a_whole_prompt_has_a_mask(llm: ImageLLM, monkeypatch):
     assert all(mask is None for _, mask in whole)
 
 
+@pytest.mark.parametrize("positions", [1, 60, 100_000])
+@pytest.mark.parametrize("kept", [0, 1, 30])
+def test_a_beginning_in_common_is_computed_once(llm: ImageLLM, monkeypatch, kept, positions):
+    """Three prompts on one set of visual tokens, one of which is cut; two on another; one alone."""
+    monkeypatch.setattr(prefill, "POSITIONS_AT_ONCE", positions)
+    first, second, third = visual(llm, [90, 120, 70])
+    tokens = [first, second, first, first[: 90 - kept], second, third]
+    prompts = [
+        f"{IMAGE} what is {what}" for what in ("it", "it", "there", "it and where", "red", "it")
+    ]
+    decoding = Decoding(max_new_tokens=12, repetition_penalty=1.3)
+    alone = [llm.generate([p], [t], decoding=decoding)[0] for p, t in zip(prompts, tokens)]
+    seen = watch_inputs(llm, monkeypatch)
+    batch = llm.generate(prompts, tokens, decoding=decoding)
+    assert [g.token_ids for g in batch] == [g.token_ids for g in alone]
+    assert len({g.token_ids for g in batch}) > 1
+    ends = [len(llm.tokenize(prompt)) - 2 for prompt in prompts]  # without image and last token
+    whole = sum(len(t) for t in tokens) + sum(ends)
+    assert sum(rows * length for rows, length, _ in seen if rows < 6) < whole - 90
+
+
+def test_families_share_what_they_begin_with(monkeypatch):
+    monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 2)
+    rows = ["abcdx", "abcdyz", "q", "abc", "qrs", "qrt", "zz", ""]
+    prompts = [torch.tensor([[float(ord(c))] for c in row]).reshape(-1, 1) for row in rows]
+    assert prefill.families(prompts) == [
+        prefill.Family(0, (2, 6, 7)),
+        prefill.Family(3, (0, 1, 3)),
+        prefill.Family(2, (4, 5)),
+    ]
+    assert prefill.families(prompts[:1]) == [prefill.Family(0, (0,))]
+
+
 def test_keys_and_values_stand_on_the_right(llm: ImageLLM):
     model = llm.model.model.language_model
     short, long = (t for t in visual(llm, [4, 9]))

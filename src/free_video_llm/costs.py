@@ -7,6 +7,7 @@ print(cost_report(video, answer))
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class CostReport:
     Attributes:
         steps: in order.
         all_visual_tokens: of all sampled frames at full detail, of which `visual_tokens` were kept.
+        token_seconds: of each new token after the first.
         peak_bytes: most main memory that the process has held so far, weights included.
         device_peak_bytes: the same of the GPU's memory; None on a CPU.
         bare_rate: operations per second of one large matrix product here and now: what a step
@@ -54,6 +56,7 @@ class CostReport:
     all_visual_tokens: int
     prompt_tokens: int
     new_tokens: int
+    token_seconds: tuple[float, ...]
     peak_bytes: int
     device_peak_bytes: int | None
     bare_rate: float
@@ -79,6 +82,7 @@ class CostReport:
             "all_visual_tokens": self.all_visual_tokens,
             "prompt_tokens": self.prompt_tokens,
             "new_tokens": self.new_tokens,
+            "token_seconds": list(self.token_seconds),
             "peak_bytes": self.peak_bytes,
             "device_peak_bytes": self.device_peak_bytes,
             "bare_operations_per_second": self.bare_rate,
@@ -96,6 +100,12 @@ class CostReport:
         lines.append(f"{'in all':<16}{self.seconds:>9.3f}")
         kept = f"{self.visual_tokens:,} of {self.all_visual_tokens:,} visual tokens"
         lines.append(f"{kept}, prompt {self.prompt_tokens:,}, answer {self.new_tokens:,}")
+        if self.token_seconds:
+            middle, most = statistics.median(self.token_seconds), max(self.token_seconds)
+            lines.append(
+                f"each new token after the first {middle * 1e3:.1f} ms (median), "
+                f"{most * 1e3:.1f} ms at most"
+            )
         memory = f"peak memory {self.peak_bytes / 1e9:.2f} GB"
         if self.device_peak_bytes is not None:
             memory += f", of the GPU {self.device_peak_bytes / 1e9:.2f} GB"
@@ -133,6 +143,7 @@ def cost_report(video: Video, answer: Answer) -> CostReport:
         all_visual_tokens=answer.evidence.all_tokens,
         prompt_tokens=answer.prompt_tokens,
         new_tokens=new,
+        token_seconds=answer.token_seconds,
         peak_bytes=peak_bytes(),
         device_peak_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
         bare_rate=bare_rate(device, llm.towers.llm_tower.dtype),

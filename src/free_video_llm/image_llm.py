@@ -5,6 +5,7 @@ Knows nothing of videos, frames or plans.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,13 +71,14 @@ class Decoding:
 @dataclass(frozen=True)
 class Generation:
     """One answer: its text, its token ids (as generated, end token included) and the seconds of
-    the pre-fill and of all that followed (of its whole batch)."""
+    the pre-fill, of all that followed, and of each token after the first (of its whole batch)."""
 
     text: str
     token_ids: tuple[int, ...]
     prompt_tokens: int
     prefill_seconds: float
     decode_seconds: float
+    token_seconds: tuple[float, ...] = ()
 
 
 class TwoLayerProjector:
@@ -214,9 +216,9 @@ class ImageLLM:
             **decoding.arguments(),
             **extra,
         )
-        first, end = clock.times[0], now(self.device)
+        end = now(self.device)
         return [
-            self._generation(row, stop, len(e), first - clock.start, end - first)
+            self._generation(row, stop, len(e), clock, end)
             for row, e in zip(output.tolist(), embeds, strict=True)
         ]
 
@@ -248,13 +250,15 @@ class ImageLLM:
         return text
 
     def _generation(
-        self, row: list[int], stop: Sequence[str], prompt: int, prefill: float, decode: float
+        self, row: list[int], stop: Sequence[str], prompt: int, clock: _Clock, end: float
     ) -> Generation:
         ids = self._cut(row, stop)
+        first = clock.times[0]
+        each = tuple(later - t for t, later in itertools.pairwise(clock.times[: len(ids)]))
         text = self._decode(ids)
         for word in stop:  # where its tokens are no special ones, and so not left out
             text = text.split(word)[0]
-        return Generation(text.strip(), tuple(ids), prompt, prefill, decode)
+        return Generation(text.strip(), tuple(ids), prompt, first - clock.start, end - first, each)
 
     def _cut(self, row: list[int], stop: Sequence[str]) -> list[int]:
         """The ids up to the one that ended the answer (a batch is padded after it)."""

@@ -80,6 +80,7 @@ class Answer:
         visual_tokens: what stood for the video, and where each token came from.
         evidence: the same for people: frames, boxes, similarities.
         timings: seconds by step.
+        token_seconds: of each new token after the first; in a batch, the batch's.
         warnings: what the user should know (a cut question, a clip that is shorter than declared).
     """
 
@@ -95,6 +96,7 @@ class Answer:
     prompt_tokens: int
     options: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    token_seconds: tuple[float, ...] = ()
 
     def save_picture(self, path: str | Path, **style: Any) -> Path:
         """Write the evidence picture; PNG, SVG or PDF by the file's ending."""
@@ -349,6 +351,7 @@ class VideoLLM:
             prompt_tokens=generation.prompt_tokens,
             options=choice,
             warnings=notes,
+            token_seconds=generation.token_seconds,
         )
 
 
