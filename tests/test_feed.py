@@ -159,11 +159,15 @@ def test_memory_that_is_out_for_a_single_frame_is_said(towers: Towers, monkeypat
 def test_batches_are_sized_to_the_memory_that_is_free(towers: Towers, monkeypatch):
     free = 10**12
     monkeypatch.setattr("free_video_llm.vision.free_bytes", lambda device: free)
+    monkeypatch.setattr("free_video_llm.vision.CPU_BYTES_AT_ONCE", free)
     assert towers.batch_size() == 32
     free = 0
     assert towers.batch_size() == 1
     free = 100_000_000
     assert 1 < towers.batch_size() < 32
+    free = 10**12
+    monkeypatch.setattr("free_video_llm.vision.CPU_BYTES_AT_ONCE", 10_000_000)
+    assert 1 < towers.batch_size() < 8
 
 
 def test_features_are_not_given_before_the_last_frame(towers: Towers):

@@ -7,6 +7,7 @@ be read or written is a miss, and is logged.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -187,17 +188,29 @@ class FeatureCache:
             return None
         path = self._path(self.folder, key)
         try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads(file.metadata()["about"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            entry = _entry(tensors, about, towers)
-            os.utime(path)  # used just now
-        except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            if not path.exists():  # never there, or another process has just thrown it out
-                return None
-            log.warning("%s is damaged and is left out: %s", path, error)
-            path.unlink(missing_ok=True)
+            held = path.open("rb")
+        except OSError:
             return None
+        with held:
+            try:
+                with safe_open(path, framework="pt") as file:
+                    about = json.loads(file.metadata()["about"])
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                entry = _entry(tensors, about, towers)
+            except (
+                OSError,
+                RuntimeError,
+                SafetensorError,
+                LookupError,
+                ValueError,
+                TypeError,
+            ) as error:
+                if os.fstat(held.fileno()).st_nlink:
+                    log.warning("%s is damaged and is left out: %s", path, error)
+                    path.unlink(missing_ok=True)
+                return None  # else another process has just thrown it out
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used just now
         return entry
 
 
