@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -36,20 +37,46 @@ HERE = "here"
 def figures(size: Size, path: Path, repeats: int) -> list[Figure]:
     """Towers that are shared; that are not; and that are not, with a small scoring model.
 
-    The released code does the same work in all three, so it is timed once in each round.
+    The released code does the same work in all three, so it is timed once in each round. A round
+    of large towers takes a quarter of an hour: each is on disk when it is done, and is not done
+    again by a run that goes on after one that was broken off.
     """
-    shared = random_llava(size, shared=True)
-    tuned = random_llava(size, shared=False)
-    small = random_llava(size, shared=False, scorer=SCORERS[size.name])
-    of_shared, of_tuned, of_small = Times(list), Times(list), Times(list)
-    for _ in tqdm(range(repeats), desc="questions", disable=None, leave=False):
-        expected = _as_released(shared, path, of_shared)
-        _check(expected, _ours(shared, path, of_shared))
-        _bare(shared, path, expected, of_shared)
-        _check(expected, _ours(tuned, path, of_tuned))
-        _ours(small, path, of_small)
-    del shared, tuned, small
-    return [*_lines(of_shared, of_tuned, of_small), *_memory(size, path)]
+    unfinished = path.with_name(f"{size.name}-rounds.json")
+    rounds: list[dict[str, Times]] = []
+    if unfinished.exists():
+        rounds = json.loads(unfinished.read_text(encoding="utf-8"))
+    if len(rounds) < repeats:
+        models = {
+            "shared": random_llava(size, shared=True),
+            "tuned": random_llava(size, shared=False),
+            "small": random_llava(size, shared=False, scorer=SCORERS[size.name]),
+        }
+        for _ in tqdm(range(len(rounds), repeats), desc="questions", disable=None, leave=False):
+            rounds.append(_round(models, path))
+            unfinished.write_text(json.dumps(rounds), encoding="utf-8")
+        del models
+    lines = [*_lines(*(_joined(rounds, kind) for kind in rounds[0])), *_memory(size, path)]
+    unfinished.unlink()
+    return lines
+
+
+def _round(models: dict[str, VideoLLM], path: Path) -> dict[str, Times]:
+    times = {kind: Times(list) for kind in models}
+    expected = _as_released(models["shared"], path, times["shared"])
+    _check(expected, _ours(models["shared"], path, times["shared"]))
+    _bare(models["shared"], path, expected, times["shared"])
+    _check(expected, _ours(models["tuned"], path, times["tuned"]))
+    _ours(models["small"], path, times["small"])
+    return times
+
+
+def _joined(rounds: list[dict[str, Times]], kind: str) -> Times:
+    """The rounds' seconds in their order."""
+    whole = Times(list)
+    for times in rounds:
+        for what, values in times[kind].items():
+            whole[what].extend(values)
+    return whole
 
 
 def _lines(of_shared: Times, of_tuned: Times, of_small: Times) -> list[Figure]:

@@ -54,6 +54,17 @@ def question_ours(path: str, size: str) -> Callable[[], object]:
     return ask
 
 
+def encode(size: str, frames: str, batch: str) -> Callable[[], object]:
+    """So many frames through the towers, so many a pass."""
+    import numpy as np
+
+    from checkpoint import SIZES, random_llava
+
+    towers = random_llava(SIZES[size], shared=True).towers
+    pixels = np.zeros((int(frames), towers.size, towers.size, 3), np.uint8)
+    return lambda: towers.encode(pixels, batch=int(batch))
+
+
 def prefill(tokens: str) -> Callable[[], object]:
     """A prompt of so many tokens through the bench's language model."""
     from prompt_length import first_token, random_llm
@@ -65,7 +76,7 @@ def prefill(tokens: str) -> Callable[[], object]:
 JOBS = {
     job.__name__: job
     for job in (
-        decode_as_released, decode_ours, question_as_released, question_ours, prefill
+        decode_as_released, decode_ours, encode, question_as_released, question_ours, prefill
     )
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from free_video_llm import Plan, VideoLLM
+from free_video_llm.image_llm import Decoding
 from free_video_llm.prompts import template_named
 from free_video_llm.samples import find
 from free_video_llm.tiny.world import COLORS, SHAPES
@@ -20,38 +21,49 @@ QUESTIONS = (
 )
 #: One plan whose tokens are the same for all questions; two whose tokens depend on the question.
 PLANS = ("uniform-3", "prompt-3", "paper")
+#: New tokens of a long answer.
+LONG = 32
 
 
 def figures(repeats: int) -> list[Figure]:
-    """The language model's part, for plans of different kinds and token counts."""
+    """The language model's part, for plans of different kinds and answers of different lengths."""
     llm = VideoLLM.from_pretrained("tiny")
     video = llm.watch(find("sample:star"))
-    prompts = [template_named(llm.conv_mode).fill(question) for question in QUESTIONS]
     lines = []
     for name in PLANS:
         plan = Plan.preset(name)
         tokens = [video.perceive(question, plan)[0].embeds for question in QUESTIONS]
-
-        def together(tokens: list[torch.Tensor] = tokens) -> list[str]:
-            return [g.text for g in llm.image_llm.generate(prompts, tokens)]
-
-        def apart(tokens: list[torch.Tensor] = tokens) -> list[str]:
-            one_by_one = zip(prompts, tokens, strict=True)
-            return [llm.image_llm.generate([p], [t])[0].text for p, t in one_by_one]
-
-        if together() != apart():
-            raise SystemExit(f"{name}: answers differ between together and one by one")
-        times = interleaved(
-            {"one by one": apart, "together": together}, repeats, what=f"together, {name}"
-        )
-        lines.append(
-            Figure(
-                SECTION, f"`{name}`, {len(tokens[0]):,} tokens: {len(QUESTIONS)} questions in one "
-                "call of the language model", times["one by one"], times["together"], bound=1.8,
-                note="`tiny`, answers of one word",
-            )
-        )  # fmt: skip
+        lines.append(_line(llm, name, tokens, repeats, "`tiny`, answers of one word"))
+    # Real models answer in sentences: the same with an end of sequence that never comes.
+    llm.image_llm.model.generation_config.eos_token_id = None
+    note = f"`tiny` made to go on for {LONG} tokens, as real models do"
+    lines.append(_line(llm, name, tokens, repeats, note, new=LONG))
     return [*lines, _caches(llm, tokens, repeats)]
+
+
+def _line(
+    llm: VideoLLM, name: str, tokens: list[torch.Tensor], repeats: int, note: str, new: int = 128
+) -> Figure:
+    prompts = [template_named(llm.conv_mode).fill(question) for question in QUESTIONS]
+    decoding = Decoding(max_new_tokens=new)
+
+    def generate(prompts: list[str], tokens: list[torch.Tensor]) -> list[str]:
+        return [g.text for g in llm.image_llm.generate(prompts, tokens, decoding=decoding)]
+
+    def together() -> list[str]:
+        return generate(prompts, tokens)
+
+    def apart() -> list[str]:
+        return [generate([p], [t])[0] for p, t in zip(prompts, tokens, strict=True)]
+
+    if together() != apart():
+        raise SystemExit(f"{name}: answers differ between together and one by one")
+    times = interleaved({"one by one": apart, "together": together}, repeats, what=name)
+    what = f"{len(QUESTIONS)} questions in one call of the language model, `{name}`"
+    return Figure(
+        SECTION, f"{what}, {len(tokens[0]):,} tokens each", times["one by one"],
+        times["together"], bound=1.8, note=note,
+    )  # fmt: skip
 
 
 def _caches(llm: VideoLLM, tokens: list[torch.Tensor], repeats: int) -> Figure:

@@ -89,7 +89,8 @@ def write_documents(results: Results) -> None:
         lines.append(
             f"| {figure.what} | **{number(figure.median)}{unit}** | {spread} | {promise(figure)} |"
         )
-    fill(ROOT / "README.md", "figures", "\n".join(lines) + "\n")
+    models = f"Questions: {results.machine['models']}.\n\n"
+    fill(ROOT / "README.md", "figures", models + "\n".join(lines) + "\n")
 
 
 def fill(path: Path, mark: str, text: str) -> None:

@@ -27,7 +27,7 @@ import many_questions
 import prompt_length
 import savings
 import start
-from checkpoint import QUICK, SIZES
+from checkpoint import SIZES
 from clips import make_clip
 from measure import KEEPING, Curve, Figure, Results
 from report import write_documents, write_picture, write_table
@@ -54,7 +54,7 @@ def parts(size_name: str, repeats: int) -> dict[str, Part]:
         "length": lambda: clip_length.figures(clips, repeats),
         "savings": lambda: plain(
             savings.figures(
-                QUICK, long(clips / "gop250.mp4"), clip(clips / "1080p.mp4", height=1080),
+                long(clips / "gop250.mp4"), clip(clips / "1080p.mp4", height=1080),
                 2 * repeats - 1,
             )
         ),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: More frames per pass of a tower are no faster: the matrices are large enough by then.
 MOST_FRAMES_AT_ONCE = 32
-#: On a CPU a pass is fastest while its values stay near the cache: towers of 384 × 6 layers take a
-#: fifth longer with 16 frames a pass than with 2 (bench/savings.py).
+#: On a CPU more frames per pass are no faster once their values leave the cache, and hold more
+#: memory (bench/savings.py).
 CPU_BYTES_AT_ONCE = 64_000_000
 
 #: Called with how much is done and how much there is.
