@@ -160,12 +160,13 @@ def draw_curves(axes: Axes, curves: list[Curve], label: str) -> None:
     for curve, style in zip(curves, ("-", "--"), strict=False):
         x, y = zip(*curve.points, strict=True)
         axes.plot(x, y, style, marker="o", markersize=4, color=OURS, label=curve.name)
-    axes.set_ylim(bottom=0)
+    marks = curves[0].marks if curves else ()
+    axes.set_ylim(0, axes.get_ylim()[1] * (1.25 if marks else 1))  # room for their names
     axes.set_xlabel(label, fontsize=8, color=MUTED)
     axes.set_ylabel("seconds", fontsize=8, color=MUTED)
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=8)
-    for name, at in curves[0].marks if curves else ():
+    for name, at in marks:
         axes.axvline(at, color=GRID, linewidth=1, zorder=0)
         axes.text(
             at, axes.get_ylim()[1] * 0.99, f"{name} ", rotation=90, va="top", ha="right",
@@ -180,7 +181,7 @@ def draw_memory(axes: Axes, curves: list[Curve]) -> None:
     other = axes.twinx()
     x, y = zip(*curves[0].points, strict=True)
     other.plot(x, y, ":", marker="s", markersize=3, color="#d55e00")
-    other.set_ylim(bottom=0)
+    other.set_ylim(0, other.get_ylim()[1] * 1.25)
     other.set_ylabel("MB added (dotted)", fontsize=8, color="#d55e00")
     other.tick_params(labelsize=8)
     other.spines[["top", "left"]].set_visible(False)
