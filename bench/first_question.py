@@ -20,6 +20,7 @@ from free_video_llm.video import read_frames
 from measure import Figure, Series, alone
 
 SECTION = "A question, and the next"
+MEMORY = "Memory of a question"
 PLAN = Plan.preset("paper", geometry="released")
 FRAMES = 50
 NEW_TOKENS = 16
@@ -55,7 +56,7 @@ def figures(size: Size, path: Path, repeats: int) -> list[Figure]:
             rounds.append(_round(models, path))
             unfinished.write_text(json.dumps(rounds), encoding="utf-8")
         del models
-    lines = [*_lines(*(_joined(rounds, kind) for kind in rounds[0])), *_memory(size, path)]
+    lines = _lines(*(_joined(rounds, kind) for kind in rounds[0]))
     unfinished.unlink()
     return lines
 
@@ -172,14 +173,15 @@ def _check(expected: torch.Tensor, found: torch.Tensor) -> None:
         raise SystemExit(f"the baseline's tokens differ by {difference:.1e}: nothing to compare")
 
 
-def _memory(size: Size, path: Path) -> list[Figure]:
+def memory(size: Size, path: Path) -> list[Figure]:
+    """The most that a process holds which is asked one question."""
     peaks = [
         Series(label, (alone(job, str(path), size.name)["peak"] / 1e6,))
         for label, job in ((HERE, "question_ours"), (AS_RELEASED, "question_as_released"))
     ]
     return [
         Figure(
-            SECTION, "peak memory of a whole question, shared towers", peaks[0], peaks[1], "MB",
+            MEMORY, "peak memory of a whole question, shared towers", peaks[0], peaks[1], "MB",
             bound=0.7, at_least=False, note="the whole process, weights included",
         )
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import torch
 
 from free_video_llm import Plan, VideoLLM
 from free_video_llm.image_llm import Decoding
+from free_video_llm.key_values import KeyValues
 from free_video_llm.prompts import template_named
 from free_video_llm.samples import find
 from free_video_llm.tiny.world import COLORS, SHAPES
@@ -23,6 +24,8 @@ QUESTIONS = (
 PLANS = ("uniform-3", "prompt-3", "paper")
 #: New tokens of a long answer.
 LONG = 32
+#: Prompts that the ways of keeping keys and values are compared with.
+ROWS = 4
 
 
 def figures(repeats: int) -> list[Figure]:
@@ -38,7 +41,7 @@ def figures(repeats: int) -> list[Figure]:
     llm.image_llm.model.generation_config.eos_token_id = None
     note = f"`tiny` made to go on for {LONG} tokens, as real models do"
     lines.append(_line(llm, name, tokens, repeats, note, new=LONG))
-    return [*lines, _caches(llm, tokens, repeats)]
+    return [*lines, *_caches(llm, tokens, repeats)]
 
 
 def _line(
@@ -66,23 +69,37 @@ def _line(
     )  # fmt: skip
 
 
-def _caches(llm: VideoLLM, tokens: list[torch.Tensor], repeats: int) -> Figure:
-    """What transformers keeps keys and values in: grown token by token, or laid out before."""
+def _caches(llm: VideoLLM, tokens: list[torch.Tensor], repeats: int) -> list[Figure]:
+    """Where keys and values are kept: as transformers does it in its two ways, and here."""
     ids = llm.image_llm.tokenize(f"<image> {QUESTIONS[0]}")
-    embeds = torch.stack([llm.image_llm.embed(ids, some) for some in tokens[:4]])
-    mask = torch.ones(embeds.shape[:2], dtype=torch.long)
+    embeds = torch.stack([llm.image_llm.embed(ids, some) for some in tokens[:ROWS]])
+    rows, length = embeds.shape[:2]
+    layers = llm.image_llm.model.config.text_config.num_hidden_layers
 
-    def generate(cache: str) -> torch.Tensor:
+    def generate(**cache: object) -> torch.Tensor:
         return llm.image_llm.model.generate(
-            inputs_embeds=embeds, attention_mask=mask, min_new_tokens=32, max_new_tokens=32,
-            do_sample=False, pad_token_id=0, cache_implementation=cache,
+            inputs_embeds=embeds, attention_mask=torch.ones(rows, length, dtype=torch.long),
+            min_new_tokens=LONG, max_new_tokens=LONG, do_sample=False, pad_token_id=0, **cache,
         )  # fmt: skip
 
-    times = interleaved(
-        {"static": lambda: generate("static"), "dynamic": lambda: generate("dynamic")}, repeats,
-        what="caches",
-    )  # fmt: skip
-    return Figure(
-        SECTION, "a static cache ÷ the dynamic one that is used", times["static"],
-        times["dynamic"], note="4 prompts, 32 new tokens each",
-    )  # fmt: skip
+    def here() -> torch.Tensor:
+        store = KeyValues(layers=layers, rows=rows, room=length + LONG)
+        return generate(past_key_values=store.cache(slice(0, rows), 0))
+
+    ways = {
+        "dynamic": lambda: generate(cache_implementation="dynamic"),
+        "static": lambda: generate(cache_implementation="static"),
+        "here": here,
+    }
+    first, *others = [way() for way in ways.values()]
+    if any(not torch.equal(first, other) for other in others):
+        raise SystemExit("answers differ between ways of keeping keys and values")
+    times = interleaved(ways, repeats, what="caches")
+    note = f"`tiny`, {ROWS} prompts of {length:,} tokens, {LONG} new tokens each, pre-fill included"
+    return [
+        Figure(
+            SECTION, f"keys and values in transformers' {name} cache ÷ as here", times[name],
+            times["here"], note=note,
+        )
+        for name in ("dynamic", "static")
+    ]  # fmt: skip

@@ -24,7 +24,7 @@ def write_table(results: Results, path: Path) -> None:
 def table(results: Results) -> str:
     """Markdown: the machine, then a table for each section."""
     lines = [" · ".join(f"{name}: {value}" for name, value in results.machine.items()), ""]
-    for section in dict.fromkeys(figure.section for figure in results.figures):
+    for section in sorted({figure.section for figure in results.figures}, key=_place):
         lines += [
             f"### {section}", "",
             "| what | | | ratio | range | promised |", "|---|---|---|---|---|---|",
@@ -37,6 +37,12 @@ def table(results: Results) -> str:
                 lines.append(row(figure, notes))
         lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1)), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _place(section: str) -> tuple[int, str]:
+    """What a user waits for first, then what explains it."""
+    first = ("A question, and the next", "Memory of a question", "Starting")
+    return (first.index(section) if section in first else len(first), section)
 
 
 def row(figure: Figure, notes: list[str]) -> str:
@@ -81,6 +87,7 @@ def write_documents(results: Results) -> None:
     write_picture(results, PICTURE)
     fill(ROOT / "docs" / "cost.md", "figures", table(results))
     promised = [figure for figure in results.figures if figure.bound is not None]
+    promised.sort(key=lambda figure: _place(figure.section))
     lines = ["| what | ratio | range | promised |", "|---|---|---|---|"]
     for figure in promised:
         values = sorted(figure.ratios())

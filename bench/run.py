@@ -58,6 +58,10 @@ def parts(size_name: str, repeats: int) -> dict[str, Part]:
                 2 * repeats - 1,
             )
         ),
+        # Before the part whose models fill the memory of this process.
+        "memory": lambda: plain(
+            first_question.memory(size, clip(clips / "480p.mp4", height=480))
+        ),
         "question": lambda: plain(
             first_question.figures(size, clip(clips / "480p.mp4", height=480), repeats)
         ),

@@ -7,6 +7,8 @@ import torch
 
 from free_video_llm import VideoLLM, prefill
 from free_video_llm.image_llm import Decoding, ImageLLM
+from free_video_llm.key_values import KeyValues
+from free_video_llm.prefill import Branch
 from free_video_llm.prompts import IMAGE
 
 
@@ -81,45 +83,106 @@ def test_a_beginning_in_common_is_computed_once(llm: ImageLLM, monkeypatch, kept
     assert sum(rows * length for rows, length, _ in seen if rows < 6) < whole - 90
 
 
-def test_families_share_what_they_begin_with(monkeypatch):
+def letters(*rows: str) -> dict[int, torch.Tensor]:
+    """Prompts of one number a position, a letter's."""
+    made = [torch.tensor([[float(ord(c))] for c in row]).reshape(-1, 1) for row in rows]
+    return dict(enumerate(made))
+
+
+def test_a_tree_divides_prompts_by_what_they_begin_with(monkeypatch):
     monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 2)
-    rows = ["abcdx", "abcdyz", "q", "abc", "qrs", "qrt", "zz", ""]
-    prompts = [torch.tensor([[float(ord(c))] for c in row]).reshape(-1, 1) for row in rows]
-    assert prefill.families(prompts) == [
-        prefill.Family(0, (2, 6, 7)),
-        prefill.Family(3, (0, 1, 3)),
-        prefill.Family(2, (4, 5)),
-    ]
-    assert prefill.families(prompts[:1]) == [prefill.Family(0, (0,))]
+    found = prefill.tree(letters("abcdx", "abcdyz", "q", "abc", "qrs", "qrt", "zz", "", "abcdx"))
+    alike = Branch(5, (0, 8))
+    assert found == Branch(0, (7, 2, 6), (Branch(3, (3, 1), (alike,)), Branch(2, (4, 5))))
+    assert found.rows == (7, 2, 6, 3, 1, 0, 8, 4, 5)
+    assert prefill.tree(letters("abc")) == Branch(0, (0,))
+    assert prefill.tree(letters("abc", "abc")) == Branch(0, (), (Branch(3, (0, 1)),))
 
 
-def test_keys_and_values_stand_on_the_right(llm: ImageLLM):
-    model = llm.model.model.language_model
-    short, long = (t for t in visual(llm, [4, 9]))
-    cache = prefill.prefill(model, [short, long])
+def test_what_is_written_is_what_each_prompt_alone_would_have(llm: ImageLLM, monkeypatch):
     from transformers import DynamicCache
 
-    single = DynamicCache(config=model.config)
-    model(inputs_embeds=short[None, :-1], past_key_values=single, use_cache=True)
-    for merged, alone in zip(cache.layers, single.layers, strict=True):
-        assert merged.keys.shape[2] == 8
-        assert not merged.keys[0, :, :5].any()
-        torch.testing.assert_close(merged.keys[0, :, 5:], alone.keys[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(merged.values[0, :, 5:], alone.values[0], rtol=0, atol=1e-5)
+    monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 3)
+    model = llm.model.model.language_model
+    first, second, third = visual(llm, [9, 6, 4])
+    prompts = [second, torch.cat([first, third]), third, torch.cat([first, second]), first]
+    branches = prefill.tree(dict(enumerate(prompts)))
+    assert branches.rows == (2, 0, 4, 1, 3)
+    store = KeyValues(layers=4, rows=5, room=15)
+    prefill.prefill(model, prompts, branches, store)
+    for place, row in enumerate(branches.rows):
+        alone = DynamicCache(config=model.config)
+        model(inputs_embeds=prompts[row][None], past_key_values=alone, use_cache=True)
+        for layer, (keys, values) in zip(alone.layers, store.buffers.values(), strict=True):
+            length = len(prompts[row])
+            for ours, theirs in ((keys, layer.keys), (values, layer.values)):
+                torch.testing.assert_close(ours[place, :, :length], theirs[0], rtol=0, atol=1e-5)
 
 
-def test_a_model_with_a_sliding_window_is_left_to_transformers():
-    from transformers import MistralConfig, MistralModel
+def test_an_answer_is_the_one_that_transformers_own_cache_gives(llm: ImageLLM, monkeypatch):
+    """Of one prompt and of several, with an answer that does not fit into the first buffer."""
+    monkeypatch.setattr("free_video_llm.key_values.GROWTH", 5)
+    monkeypatch.setattr(llm.model.generation_config, "eos_token_id", None)
+    monkeypatch.setattr(llm, "_end_ids", list)
+    prompts, tokens = [f"{IMAGE} what is it"] * 3, visual(llm, [20, 9, 14])
+    decoding = Decoding(max_new_tokens=40, repetition_penalty=1.3)
+    stores, made = [], llm._key_values
+    monkeypatch.setattr(llm, "_key_values", lambda *a: stores.append(made(*a)) or stores[-1])
+    ours = [*llm.generate(prompts, tokens, decoding=decoding)]
+    ours += [llm.generate([p], [t], decoding=decoding)[0] for p, t in zip(prompts, tokens)]
+    assert len(stores) == 4
+    assert all(store.buffers[0][0].shape[2] > store.room for store in stores)
+    monkeypatch.setattr(llm, "_key_values", lambda *_: None)
+    theirs = [llm.generate([p], [t], decoding=decoding)[0] for p, t in zip(prompts, tokens)]
+    assert [g.token_ids for g in ours] == [g.token_ids for g in [*theirs, *theirs]]
+    assert [len(g.token_ids) for g in ours] == [40] * 6
 
-    config = MistralConfig(
-        vocab_size=10, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=2, sliding_window=4,
-    )  # fmt: skip
-    assert prefill.prefill(MistralModel(config).eval(), [torch.randn(6, 16)] * 2) is None
+
+def test_a_new_token_copies_nothing_of_what_was_before(llm: ImageLLM):
+    store = KeyValues(layers=1, rows=2, room=8)
+    cache = store.cache(slice(0, 2), 0)
+    states = torch.randn(2, 3, 4, 5)
+    cache.update(states, states + 1, 0)
+    before = store.buffers[0][0].data_ptr()
+    keys, values = cache.update(states[:, :, :1], states[:, :, :1], 0)
+    assert keys.data_ptr() == before
+    assert keys.shape == values.shape == (2, 3, 5, 5)
+    torch.testing.assert_close(keys[:, :, :4], states, rtol=0, atol=0)
+    torch.testing.assert_close(values[:, :, :4], states + 1, rtol=0, atol=0)
+    second = store.cache(slice(1, 2), 3)
+    assert second.get_seq_length() == 3
+    second.update(states[:1], states[:1], 0)
+    torch.testing.assert_close(store.buffers[0][0][1, :, 3:7], states[0], rtol=0, atol=0)
+    torch.testing.assert_close(store.buffers[0][0][0, :, :4], states[0], rtol=0, atol=0)
+    second.update(states[:1], states[:1], 0)  # eleven positions: more than there is room for
+    assert store.buffers[0][0].shape[2] >= 11
+    torch.testing.assert_close(store.buffers[0][0][1, :, 7:11], states[0], rtol=0, atol=0)
+    torch.testing.assert_close(store.buffers[0][1][0, :, :4], states[0] + 1, rtol=0, atol=0)
+
+
+def test_a_model_with_a_sliding_window_is_left_to_transformers(llm: ImageLLM, monkeypatch):
+    from transformers import MistralConfig
+
+    config = llm.model.config
+    assert llm._key_values(2, 5, Decoding()) is not None
+    monkeypatch.setattr(config, "text_config", MistralConfig(num_hidden_layers=1, sliding_window=4))
+    assert llm._key_values(2, 5, Decoding()) is None
+
+
+def test_prompts_that_need_stretched_positions_are_answered_one_by_one(monkeypatch):
+    llm = VideoLLM.from_pretrained("tiny", rope_scaling_factor=2).image_llm
+    monkeypatch.setattr(llm.model.config.text_config, "max_position_embeddings", 60)
+    prompts, tokens = [f"{IMAGE} what is it"] * 2, visual(llm, [80, 20])
+    seen = watch_inputs(llm, monkeypatch)
+    llm.generate(prompts, tokens, decoding=Decoding(max_new_tokens=4))
+    assert {rows for rows, _, _ in seen} == {1}
+    seen.clear()
+    llm.generate(prompts, [tokens[1], tokens[1][:15]], decoding=Decoding(max_new_tokens=4))
+    assert max(rows for rows, _, _ in seen) == 2
 
 
 def test_beams_and_single_prompts_go_their_usual_way(llm: ImageLLM, monkeypatch):
-    monkeypatch.setattr("free_video_llm.image_llm.prefill", lambda *_: pytest.fail("pre-filled"))
+    monkeypatch.setattr(llm, "_prefill", lambda *_: pytest.fail("pre-filled"))
     prompts, tokens = [f"{IMAGE} is there a star"] * 2, visual(llm, [4, 7])
     llm.generate(prompts, tokens, decoding=Decoding(max_new_tokens=2, num_beams=2))
     llm.generate(prompts[:1], tokens[:1], decoding=Decoding(max_new_tokens=2))

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.prefill import prefill
+from free_video_llm.prefill import prefill, tree
 from free_video_llm.prompts import IMAGE
 from free_video_llm.stopwatch import now
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from free_video_llm.key_values import KeyValues
 
 #: What stands for the image in a list of token ids, as in LLaVA.
 IMAGE_ID = -200
@@ -145,6 +147,12 @@ class ImageLLM:
         factor = rope.get("factor") or 1.0
         return int(config.max_position_embeddings * factor)
 
+    def _is_stretched(self, tokens: int) -> bool:
+        """Whether so many tokens need positions scaled by dynamic NTK."""
+        config = self.model.config.text_config
+        kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+        return kind == "dynamic" and tokens > config.max_position_embeddings
+
     def tokenize(self, prompt: str) -> list[int]:
         """Token ids of a prompt, `IMAGE_ID` where `<image>` stands, as LLaVA does it.
 
@@ -195,19 +203,34 @@ class ImageLLM:
                 f"holds {self.max_positions}: take a plan with fewer tokens, fewer frames, or "
                 "rope_scaling_factor=2"
             )
-        inputs = embeds[0].new_zeros(len(embeds), longest, embeds[0].shape[1])
-        mask = torch.zeros(len(embeds), longest, dtype=torch.long, device=inputs.device)
-        for row, e in enumerate(embeds):  # padded on the left, so that all answers begin together
-            inputs[row, longest - len(e) :] = e
-            mask[row, longest - len(e) :] = 1
+        if len(embeds) > 1 and self._is_stretched(longest + decoding.max_new_tokens):
+            # Positions are then scaled by the longest prompt of a pass: each has one of its own.
+            return [
+                self.generate([p], [v], decoding=decoding, stop=stop)[0]
+                for p, v in zip(prompts, visual, strict=True)
+            ]
         if decoding.seed is not None:
             torch.manual_seed(decoding.seed)
         extra: dict[str, Any] = {}
         if stop:
             extra["stopping_criteria"] = [self._stopper(stop)]
         clock = _Clock(self.device)
-        if len(embeds) > 1 and decoding.num_beams == 1:
-            extra["past_key_values"] = prefill(self.model.model.language_model, embeds)
+        order: Sequence[int] = range(len(embeds))
+        store = self._key_values(len(embeds), longest, decoding)
+        if store is not None:
+            order = self._prefill(embeds, store) if len(embeds) > 1 else order
+            written = longest - 1 if len(embeds) > 1 else 0
+            extra["past_key_values"] = store.cache(slice(0, len(embeds)), written)
+        embeds = [embeds[row] for row in order]
+        inputs = embeds[0].new_zeros(len(embeds), longest, embeds[0].shape[1])
+        mask = torch.zeros(len(embeds), longest, dtype=torch.long, device=inputs.device)
+        for row, e in enumerate(embeds):  # so that all answers begin together
+            inputs[row, longest - len(e) :] = e
+            if store is None:
+                mask[row, longest - len(e) :] = 1
+            else:  # pre-filled from the left
+                mask[row, : len(e) - 1] = 1
+                mask[row, -1] = 1
         output = self.model.generate(
             inputs_embeds=inputs,
             attention_mask=mask,
@@ -217,10 +240,32 @@ class ImageLLM:
             **extra,
         )
         end = now(self.device)
-        return [
-            self._generation(row, stop, len(e), clock, end)
-            for row, e in zip(output.tolist(), embeds, strict=True)
-        ]
+        answers = {
+            number: self._generation(row, stop, len(e), clock, end)
+            for number, row, e in zip(order, output.tolist(), embeds, strict=True)
+        }
+        return [answers[number] for number in range(len(answers))]
+
+    def _key_values(self, rows: int, longest: int, decoding: Decoding) -> KeyValues | None:
+        """Room for prompts and answers; None where transformers has to keep them in its own way:
+        for beams, and for models that do not attend to all that went before."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
+        from free_video_llm.key_values import GROWTH, KeyValues
+
+        layers = DynamicCache(config=self.model.config).layers
+        if decoding.num_beams > 1 or any(type(layer) is not DynamicLayer for layer in layers):
+            return None
+        room = longest + min(decoding.max_new_tokens, GROWTH)
+        return KeyValues(layers=len(layers), rows=rows, room=room)
+
+    def _prefill(self, embeds: Sequence[torch.Tensor], store: KeyValues) -> Sequence[int]:
+        """All prompts but for their last positions; returns the order they are stored in."""
+        prompts = [e[:-1] for e in embeds]
+        branches = tree(dict(enumerate(prompts)))
+        prefill(self.model.model.language_model, prompts, branches, store)
+        return branches.rows
 
     def _pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id

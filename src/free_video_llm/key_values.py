@@ -1,0 +1,85 @@
+"""Keys and values of a batch, in memory that is laid out once for the prompt and its whole answer.
+
+The cache that grows in transformers is copied with every new token: for a batch of long prompts
+that is more than the token itself costs. Its static cache is not, but attends to all that it could
+hold. Here what is attended to is the written part of one buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+#: Positions by which a row that is full grows.
+GROWTH = 128
+
+
+class _Written(DynamicLayer):  # type: ignore[misc,unused-ignore]  # transformers has no types
+    """One layer's keys and values of some rows: a view of what is written in the buffer."""
+
+    def __init__(self, store: KeyValues, number: int, rows: slice, length: int) -> None:
+        super().__init__()
+        self._store, self._number, self._rows = store, number, rows
+        if length:
+            self._show(length)
+
+    def _show(self, length: int) -> None:
+        keys, values = self._store.buffers[self._number]
+        self.keys, self.values = keys[self._rows, :, :length], values[self._rows, :, :length]
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the states [B,heads,L,head_dim] behind what there is, and return all there is."""
+        start = self.get_seq_length()
+        end = start + key_states.shape[2]
+        self._store.make_room(self._number, key_states, end)
+        keys, values = self._store.buffers[self._number]
+        keys[self._rows, :, start:end] = key_states
+        values[self._rows, :, start:end] = value_states
+        self._show(end)
+        return self.keys, self.values
+
+
+class KeyValues:
+    """Keys and values [rows,heads,room,head_dim] of every layer, each where its layer computes.
+
+    Args:
+        layers: how many the language model has.
+        rows: the prompts of a batch.
+        room: positions that a row can hold before it has to be moved to a larger place.
+    """
+
+    def __init__(self, *, layers: int, rows: int, room: int) -> None:
+        self.layers = layers
+        self.rows = rows
+        self.room = room
+        self.buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def make_room(self, layer: int, like: torch.Tensor, end: int) -> None:
+        """Let a layer hold `end` positions of states such as these [B,heads,L,head_dim]."""
+        held = self.buffers.get(layer)
+        if held is not None and end <= held[0].shape[2]:
+            return
+        room = self.room if end <= self.room else end + GROWTH
+        # Zeros, as what stands between a short prompt and its answer is masked but still read.
+        keys, values = (like.new_zeros(self.rows, like.shape[1], room, like.shape[3]) for _ in "kv")
+        if held is not None:
+            keys[:, :, : held[0].shape[2]] = held[0]
+            values[:, :, : held[1].shape[2]] = held[1]
+        self.buffers[layer] = (keys, values)
+
+    def cache(self, rows: slice, length: int) -> Cache:
+        """What transformers takes for its cache: some rows, written up to `length` positions.
+
+        What comes behind them is written into the same buffers.
+        """
+        return Cache(layers=[_Written(self, n, rows, length) for n in range(self.layers)])
+
+    def repeat(self, row: int, others: Sequence[int], start: int, end: int) -> None:
+        """Write a row's positions from `start` to `end` into others too."""
+        for buffer in (buffer for pair in self.buffers.values() for buffer in pair):
+            buffer[list(others), :, start:end] = buffer[row, :, start:end]
