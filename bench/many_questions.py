@@ -36,10 +36,10 @@ def figures(repeats: int) -> list[Figure]:
     for name in PLANS:
         plan = Plan.preset(name)
         tokens = [video.perceive(question, plan)[0].embeds for question in QUESTIONS]
-        lines.append(_line(llm, name, tokens, repeats, "`tiny`, answers of one word"))
+        lines.append(_line(llm, name, tokens, repeats, "the language model's part, `tiny`"))
     # Real models answer in sentences: the same with an end of sequence that never comes.
     llm.image_llm.model.generation_config.eos_token_id = None
-    note = f"`tiny` made to go on for {LONG} tokens, as real models do"
+    note = "the same; it was made to go on, as real models do"
     lines.append(_line(llm, name, tokens, repeats, note, new=LONG))
     return [*lines, *_caches(llm, tokens, repeats)]
 
@@ -62,10 +62,11 @@ def _line(
     if together() != apart():
         raise SystemExit(f"{name}: answers differ between together and one by one")
     times = interleaved({"one by one": apart, "together": together}, repeats, what=name)
-    what = f"{len(QUESTIONS)} questions in one call of the language model, `{name}`"
+    answers = "answers of a word" if new > LONG else f"answers of {new} tokens"
     return Figure(
-        SECTION, f"{what}, {len(tokens[0]):,} tokens each", times["one by one"],
-        times["together"], bound=1.8, note=note,
+        SECTION,
+        f"{len(QUESTIONS)} questions at once, `{name}` ({len(tokens[0]):,} tokens), {answers}",
+        times["one by one"], times["together"], bound=1.8, note=note,
     )  # fmt: skip
 
 

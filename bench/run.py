@@ -1,7 +1,7 @@
 """Measure what a question costs, as released and here, side by side; write a table and a plot.
 
     python bench/run.py                     # minutes: towers of the real shape, cut in size
-    python bench/run.py --size full         # two hours: towers as CLIP ViT-L/14 at 336 px
+    python bench/run.py --size full         # over an hour: towers as CLIP ViT-L/14 at 336 px
     python bench/run.py --only length       # one part, the others kept from the run before
 
 Random weights of the real classes: cost does not depend on their values. Every figure is a ratio
