@@ -23,6 +23,7 @@ from free_video_llm.tiny.contrast import (
     first_of,
     search,
     table,
+    write_case,
 )
 from free_video_llm.tiny.questions import KINDS, Question, questions_about
 
@@ -112,6 +113,13 @@ def test_the_search_finds_the_bundled_clip_again(tiny: VideoLLM, name: str):
     first = first_of(cases, right)
     assert first is not None
     assert (first.question.text, first.question.answer) == (question, truth)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_clip_is_encoded_the_same_each_time(name: str, tmp_path: Path):
+    found = FOUND[name]
+    files = [write_case(found.set, found.number, tmp_path / f"{n}.mp4") for n in range(4)]
+    assert len({path.read_bytes() for path in files}) == 1
 
 
 @pytest.mark.parametrize("name", SAMPLES)
