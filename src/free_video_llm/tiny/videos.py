@@ -239,8 +239,8 @@ def write_clip(
         stream = container.add_stream(codec, rate=Fraction(clip.fps))
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         if codec == "libx264":
-            # With its tree of macroblocks x264 writes another file each time, and answers near a tie
-            # change with it.
+            # With its tree of macroblocks x264 writes another file each time, and answers near a
+            # tie change with it.
             stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         for index, pixels in enumerate(render(clip, rng, height=height)):
             if index == 0:
