@@ -218,8 +218,9 @@ class ImageLLM:
         order: Sequence[int] = range(len(embeds))
         store = self._key_values(len(embeds), longest, decoding)
         if store is not None:
-            order = self._prefill(embeds, store) if len(embeds) > 1 else order
-            written = longest - 1 if len(embeds) > 1 else 0
+            written = 0
+            if len(embeds) > 1:
+                order, written = self._prefill(embeds, store), longest - 1
             extra["past_key_values"] = store.cache(slice(0, len(embeds)), written)
         embeds = [embeds[row] for row in order]
         inputs = embeds[0].new_zeros(len(embeds), longest, embeds[0].shape[1])

@@ -168,7 +168,7 @@ def _add_eval(commands: Subparsers) -> None:
         "  fvl eval run.yaml --limit 100                        the first 100 rows\n"
         "  fvl eval run.yaml --shard 2/8                        one of eight machines\n"
         "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n"
-        "  fvl eval run.yaml --cache                           never encode a video again\n\n"
+        "  fvl eval run.yaml --cache                            never encode a video again\n\n"
         "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="ours or a released one")
