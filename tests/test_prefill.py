@@ -91,12 +91,58 @@ def letters(*rows: str) -> dict[int, torch.Tensor]:
 
 def test_a_tree_divides_prompts_by_what_they_begin_with(monkeypatch):
     monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 2)
-    found = prefill.tree(letters("abcdx", "abcdyz", "q", "abc", "qrs", "qrt", "zz", "", "abcdx"))
+    found = prefill.tree(
+        letters("abcdx", "abcdyz", "q", "abc", "qrs", "qrt", "zz", "", "abcdx"), pair=0
+    )
     alike = Branch(5, (0, 8))
     assert found == Branch(0, (7, 2, 6), (Branch(3, (3, 1), (alike,)), Branch(2, (4, 5))))
     assert found.rows == (7, 2, 6, 3, 1, 0, 8, 4, 5)
-    assert prefill.tree(letters("abc")) == Branch(0, (0,))
-    assert prefill.tree(letters("abc", "abc")) == Branch(0, (), (Branch(3, (0, 1)),))
+    assert prefill.tree(letters("abc"), pair=0) == Branch(0, (0,))
+    assert prefill.tree(letters("abc", "abc"), pair=0) == Branch(0, (), (Branch(3, (0, 1)),))
+
+
+def test_what_costs_more_than_it_saves_is_not_computed_apart(monkeypatch):
+    """Behind a beginning of its own a rest of r positions costs r²/2 pairs more."""
+    monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 2)
+    two = letters("abcdxxxx", "abcdyyyy")  # saves 4 positions, for 16 pairs
+    apart, together = Branch(0, (0, 1)), Branch(0, (), (Branch(4, (0, 1)),))
+    assert prefill.tree(two, pair=0.24) == together
+    assert prefill.tree(two, pair=0.26) == apart
+    three = letters("abcdxxxx", "abcdyyyy", "abcdzzzz")  # 8 positions, for 24 pairs
+    assert prefill.tree(three, pair=0.32) == Branch(0, (), (Branch(4, (0, 1, 2)),))
+    assert prefill.tree(three, pair=0.34) == Branch(0, (0, 1, 2))
+    # What is alike for longer is computed apart all the same; one mask is paid for but once.
+    found = prefill.tree(letters("abcdefghpq", "abcdefghrs", "abxxxxxx"), pair=0.2)
+    assert found == Branch(0, (2,), (Branch(8, (0, 1)),))
+    found = prefill.tree(letters("abcdefpp", "abcdefrr", "abcdxx"), pair=0.5)
+    assert found == Branch(0, (), (Branch(4, (2,), (Branch(6, (0, 1)),)),))
+
+
+def test_the_cost_of_a_pair_falls_with_the_size_of_the_model(llm: ImageLLM):
+    from transformers import LlamaConfig, LlamaModel
+
+    model = llm.model.model.language_model
+    a_layer = 4 * 160 * 160 + 3 * 160 * 432 + 2 * 160
+    assert prefill.pair_cost(model) == pytest.approx(4 * 160 / a_layer, rel=1e-3)
+    with torch.device("meta"):
+        seven_b = LlamaModel(LlamaConfig())
+    assert prefill.pair_cost(seven_b) == pytest.approx(4 * 4096 / 202.4e6, rel=1e-3)
+
+
+def test_a_pass_before_the_last_positions_ends_at_the_last_keys_and_values(llm: ImageLLM):
+    seen: dict[str, list[int]] = {}
+    layers = llm.model.model.language_model.layers
+    hooks = [
+        layer.mlp.register_forward_pre_hook(
+            lambda _, inputs, name=name: seen.setdefault(name, []).append(inputs[0].shape[1])
+        )
+        for name, layer in (("one before", layers[-2]), ("last", layers[-1]))
+    ]
+    llm.generate([f"{IMAGE} what is it"] * 2, visual(llm, [90, 70]))
+    for hook in hooks:
+        hook.remove()
+    assert max(seen["one before"]) > 90
+    assert set(seen["last"]) == {1}
 
 
 def test_what_is_written_is_what_each_prompt_alone_would_have(llm: ImageLLM, monkeypatch):
@@ -106,7 +152,7 @@ def test_what_is_written_is_what_each_prompt_alone_would_have(llm: ImageLLM, mon
     model = llm.model.model.language_model
     first, second, third = visual(llm, [9, 6, 4])
     prompts = [second, torch.cat([first, third]), third, torch.cat([first, second]), first]
-    branches = prefill.tree(dict(enumerate(prompts)))
+    branches = prefill.tree(dict(enumerate(prompts)), pair=0)
     assert branches.rows == (2, 0, 4, 1, 3)
     store = KeyValues(layers=4, rows=5, room=15)
     prefill.prefill(model, prompts, branches, store)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.prefill import prefill, tree
+from free_video_llm.prefill import pair_cost, prefill, tree
 from free_video_llm.prompts import IMAGE
 from free_video_llm.stopwatch import now
 
@@ -264,8 +264,9 @@ class ImageLLM:
     def _prefill(self, embeds: Sequence[torch.Tensor], store: KeyValues) -> Sequence[int]:
         """All prompts but for their last positions; returns the order they are stored in."""
         prompts = [e[:-1] for e in embeds]
-        branches = tree(dict(enumerate(prompts)))
-        prefill(self.model.model.language_model, prompts, branches, store)
+        model = self.model.model.language_model
+        branches = tree(dict(enumerate(prompts)), pair=pair_cost(model))
+        prefill(model, prompts, branches, store)
         return branches.rows
 
     def _pad_id(self) -> int:

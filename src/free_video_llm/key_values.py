@@ -16,12 +16,19 @@ from transformers.cache_utils import Cache, DynamicLayer
 GROWTH = 128
 
 
+class AllWritten(Exception):  # noqa: N818  # nothing went wrong
+    """The last layer has its keys and values: raised out of a pass that was for them alone."""
+
+
 class _Written(DynamicLayer):  # type: ignore[misc,unused-ignore]  # transformers has no types
     """One layer's keys and values of some rows: a view of what is written in the buffer."""
 
-    def __init__(self, store: KeyValues, number: int, rows: slice, length: int) -> None:
+    def __init__(
+        self, store: KeyValues, number: int, rows: slice, length: int, *, ends_pass: bool
+    ) -> None:
         super().__init__()
         self._store, self._number, self._rows = store, number, rows
+        self._ends_pass = ends_pass
         if length:
             self._show(length)
 
@@ -41,6 +48,8 @@ class _Written(DynamicLayer):  # type: ignore[misc,unused-ignore]  # transformer
         keys[self._rows, :, start:end] = key_states
         values[self._rows, :, start:end] = value_states
         self._show(end)
+        if self._ends_pass:
+            raise AllWritten
         return self.keys, self.values
 
 
@@ -72,12 +81,17 @@ class KeyValues:
             values[:, :, : held[1].shape[2]] = held[1]
         self.buffers[layer] = (keys, values)
 
-    def cache(self, rows: slice, length: int) -> Cache:
+    def cache(self, rows: slice, length: int, *, only_write: bool = False) -> Cache:
         """What transformers takes for its cache: some rows, written up to `length` positions.
 
-        What comes behind them is written into the same buffers.
+        What comes behind them is written into the same buffers. With `only_write` a pass ends in
+        `AllWritten` where nothing of it is left to write.
         """
-        return Cache(layers=[_Written(self, n, rows, length) for n in range(self.layers)])
+        last = self.layers - 1
+        return Cache(layers=[
+            _Written(self, n, rows, length, ends_pass=only_write and n == last)
+            for n in range(self.layers)
+        ])  # fmt: skip
 
     def repeat(self, row: int, others: Sequence[int], start: int, end: int) -> None:
         """Write a row's positions from `start` to `end` into others too."""

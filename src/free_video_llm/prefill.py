@@ -8,12 +8,15 @@ computed for the padding stays between a prompt and its answer, where decoding m
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+
+from free_video_llm.key_values import AllWritten
 
 if TYPE_CHECKING:
     from free_video_llm.key_values import KeyValues
@@ -44,8 +47,44 @@ class Branch:
         return (*self.single, *(row for branch in self.branches for row in branch.rows))
 
 
-def tree(prompts: Mapping[int, torch.Tensor], shared: int = 0) -> Branch:
-    """Prompts [L_i,D] by row, divided by their beginnings; the first `shared` are known alike."""
+def pair_cost(language_model: Any) -> float:
+    """What attention between two positions costs, if all else that one position costs is 1.
+
+    Counted from the sizes of a decoder of transformers, and twice that: on a CPU attention runs at
+    about half the rate of matrix products.
+    """
+    config = language_model.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    pair = 2 * config.num_attention_heads * head_dim
+    weights = language_model.num_parameters(exclude_embeddings=True) / config.num_hidden_layers
+    return float(2 * pair / weights)
+
+
+def tree(prompts: Mapping[int, torch.Tensor], *, pair: float, shared: int = 0) -> Branch:
+    """Divide prompts by their beginnings, as far as it pays to compute those only once.
+
+    Args:
+        prompts: [L_i,D] by row.
+        pair: the model's `pair_cost`.
+        shared: positions that all are known to begin with.
+    """
+    single, branches = [], []
+    for common, rows in _alike(prompts, shared):
+        if len(rows) == 1:
+            single += rows
+            continue
+        branch = tree({row: prompts[row] for row in rows}, pair=pair, shared=common)
+        if _pays(branch, prompts, shared, pair):
+            branches.append(branch)
+        else:  # what is alike for longer may still
+            single += branch.single
+            branches += branch.branches
+    single.sort(key=lambda row: len(prompts[row]))
+    return Branch(shared, tuple(single), tuple(branches))
+
+
+def _alike(prompts: Mapping[int, torch.Tensor], shared: int) -> list[tuple[int, list[int]]]:
+    """Rows that are alike beyond the positions `shared` by all; before them, up to where."""
     found: list[tuple[int, list[int]]] = []
     worth = slice(shared, shared + SHARED_AT_LEAST)
     for row, prompt in prompts.items():
@@ -59,16 +98,20 @@ def tree(prompts: Mapping[int, torch.Tensor], shared: int = 0) -> Branch:
                     break
         else:
             found.append((len(prompt), [row]))
-    single = [members[0] for _, members in found if len(members) == 1]
-    return Branch(
-        shared,
-        tuple(sorted(single, key=lambda row: len(prompts[row]))),
-        tuple(
-            tree({row: prompts[row] for row in members}, common)
-            for common, members in found
-            if len(members) > 1
-        ),
-    )
+    return found
+
+
+def _pays(branch: Branch, prompts: Mapping[int, torch.Tensor], before: int, pair: float) -> bool:
+    """Whether one pass over what a branch shares saves more than it costs.
+
+    Causal attention from the first position on needs no mask and half of the pairs; behind a
+    shared beginning it computes them all.
+    """
+    rests = [len(prompts[row]) - branch.shared for row in branch.single]
+    rests += [longer.shared - branch.shared for longer in branch.branches]
+    saved = (len(rests) - 1) * (branch.shared - before)
+    masked = 0 if before else sum(rest**2 for rest in rests) / 2
+    return saved > pair * masked
 
 
 def _in_common(a: torch.Tensor, b: torch.Tensor) -> int:
@@ -83,7 +126,8 @@ def prefill(language_model: Any, prompts: Sequence[torch.Tensor], branch: Branch
             store: KeyValues) -> None:  # fmt: skip
     """Write the keys and values of all prompts into `store`, in the order of `branch.rows`.
 
-    A row's are its first positions; what is behind them up to the longest prompt is padding.
+    A row's are its first positions; what is behind them up to the longest prompt is padding. No
+    pass goes further than the last layer's keys and values: nothing of it would be looked at.
 
     Args:
         language_model: a decoder of transformers, without its head.
@@ -101,8 +145,9 @@ def _fill(
     """One branch whose rows begin at `place`, with `past` positions of each already written."""
 
     def compute(inputs: torch.Tensor, at: int, written: int) -> None:
-        cache = store.cache(slice(at, at + len(inputs)), written)
-        model(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
+        cache = store.cache(slice(at, at + len(inputs)), written, only_write=True)
+        with contextlib.suppress(AllWritten):
+            model(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
 
     rows = branch.rows
     if branch.shared > past:
