@@ -114,6 +114,9 @@ def test_what_costs_more_than_it_saves_is_not_computed_apart(monkeypatch):
     # What is alike for longer is computed apart all the same; one mask is paid for but once.
     found = prefill.tree(letters("abcdefghpq", "abcdefghrs", "abxxxxxx"), pair=0.2)
     assert found == Branch(0, (2,), (Branch(8, (0, 1)),))
+    # Neither beginning pays: the longer one would, but for the mask that the shorter had paid for.
+    found = prefill.tree(letters("abcdxxxxxx", "abcdxxyyyy", "abzzzzzzzz"), pair=0.5)
+    assert found == Branch(0, (2, 0, 1))
     found = prefill.tree(letters("abcdefpp", "abcdefrr", "abcdxx"), pair=0.5)
     assert found == Branch(0, (), (Branch(4, (2,), (Branch(6, (0, 1)),)),))
 

@@ -32,8 +32,8 @@ class Branch:
     """Prompts that begin alike, and which of them are alike for longer.
 
     Attributes:
-        shared: positions that all of them begin with.
-        single: rows of the batch that share no more than that, short ones first.
+        shared: positions that all of them begin with, computed once.
+        single: rows of the batch whose rest is their own, short ones first.
         branches: the others.
     """
 
@@ -68,17 +68,22 @@ def tree(prompts: Mapping[int, torch.Tensor], *, pair: float, shared: int = 0) -
         pair: the model's `pair_cost`.
         shared: positions that all are known to begin with.
     """
-    single, branches = [], []
+    single: list[int] = []
+    branches: list[Branch] = []
+
+    def add(branch: Branch) -> None:
+        if _pays(branch, prompts, shared, pair):
+            branches.append(branch)
+            return
+        single.extend(branch.single)
+        for longer in branch.branches:  # what is alike for longer may pay all the same
+            add(longer)
+
     for common, rows in _alike(prompts, shared):
         if len(rows) == 1:
             single += rows
-            continue
-        branch = tree({row: prompts[row] for row in rows}, pair=pair, shared=common)
-        if _pays(branch, prompts, shared, pair):
-            branches.append(branch)
-        else:  # what is alike for longer may still
-            single += branch.single
-            branches += branch.branches
+        else:
+            add(tree({row: prompts[row] for row in rows}, pair=pair, shared=common))
     single.sort(key=lambda row: len(prompts[row]))
     return Branch(shared, tuple(single), tuple(branches))
 
