@@ -87,7 +87,7 @@ def keep_memory() -> None:
 
     Given back to the system and taken again, memory costs more on some virtual machines than the
     work done in it, and never twice the same. Every way of doing a thing is timed alike; the jobs
-    that measure memory start without this.
+    that measure memory do the contrary, see `measure.RETURNING`.
     """
     if sys.platform == "linux" and not KEEPING.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEPING)
