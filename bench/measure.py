@@ -21,7 +21,7 @@ from tqdm import tqdm
 #: Lets glibc keep what is freed (see run.py): for seconds.
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 62)}
 #: Lets it give back at once what is freed: for memory. Left alone, it does so or not by what was
-#: freed before, and the same work takes a fifth more or less.
+#: freed before, and the same work takes up to a quarter more or less.
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 Work = Callable[[], object]
 
