@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from bare_batch import bare, passes_of
 from free_video_llm import Plan, VideoLLM
 from free_video_llm.image_llm import Decoding
 from free_video_llm.key_values import KeyValues
@@ -36,17 +37,18 @@ def figures(repeats: int) -> list[Figure]:
     for name in PLANS:
         plan = Plan.preset(name)
         tokens = [video.perceive(question, plan)[0].embeds for question in QUESTIONS]
-        lines.append(_line(llm, name, tokens, repeats, "the language model's part, `tiny`"))
+        lines += _lines(llm, name, tokens, repeats, "the language model's part, `tiny`")
     # Real models answer in sentences: the same with an end of sequence that never comes.
     llm.image_llm.model.generation_config.eos_token_id = None
     note = "the same; it was made to go on, as real models do"
-    lines.append(_line(llm, name, tokens, repeats, note, new=LONG))
+    lines += _lines(llm, name, tokens, repeats, note, new=LONG)
     return [*lines, *_caches(llm, tokens, repeats)]
 
 
-def _line(
+def _lines(
     llm: VideoLLM, name: str, tokens: list[torch.Tensor], repeats: int, note: str, new: int = 128
-) -> Figure:
+) -> list[Figure]:
+    """What a batch gains, and what it could gain if nothing but its products took time."""
     prompts = [template_named(llm.conv_mode).fill(question) for question in QUESTIONS]
     decoding = Decoding(max_new_tokens=new)
 
@@ -61,13 +63,20 @@ def _line(
 
     if together() != apart():
         raise SystemExit(f"{name}: answers differ between together and one by one")
-    times = interleaved({"one by one": apart, "together": together}, repeats, what=name)
+    decoder = llm.image_llm.model.model.language_model
+    ways = {
+        "one by one": apart,
+        "together": together,
+        "bare": bare(passes_of(together, decoder), decoder),
+    }
+    times = interleaved(ways, repeats, what=name)
     answers = "answers of a word" if new > LONG else f"answers of {new} tokens"
-    return Figure(
-        SECTION,
-        f"{len(QUESTIONS)} questions at once, `{name}` ({len(tokens[0]):,} tokens), {answers}",
-        times["one by one"], times["together"], bound=1.8, note=note,
-    )  # fmt: skip
+    what = f"{len(QUESTIONS)} questions at once, `{name}` ({len(tokens[0]):,} tokens), {answers}"
+    least = "the batch's matrix products and its attention, and nothing else of it"
+    return [
+        Figure(SECTION, what, times["one by one"], times["together"], bound=1.8, note=note),
+        Figure(SECTION, "its ceiling", times["one by one"], times["bare"], note=least),
+    ]
 
 
 def _caches(llm: VideoLLM, tokens: list[torch.Tensor], repeats: int) -> list[Figure]:
