@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from unittest.mock import patch
+
 import torch
 
-from bare_batch import bare, passes_of
-from free_video_llm import Plan, VideoLLM
+from free_video_llm import Plan, VideoLLM, llama_pass, prefill
 from free_video_llm.image_llm import Decoding
 from free_video_llm.key_values import KeyValues
 from free_video_llm.prompts import template_named
 from free_video_llm.samples import find
 from free_video_llm.tiny.world import COLORS, SHAPES
-from measure import Figure, interleaved
+from measure import Figure, Series, interleaved
 
 SECTION = "Questions together"
 #: Asked of `tiny` in its own words, all different; the answers are checked to be the same.
@@ -37,46 +41,81 @@ def figures(repeats: int) -> list[Figure]:
     for name in PLANS:
         plan = Plan.preset(name)
         tokens = [video.perceive(question, plan)[0].embeds for question in QUESTIONS]
-        lines += _lines(llm, name, tokens, repeats, "the language model's part, `tiny`")
+        lines.append(_line(llm, name, tokens, repeats, "the language model's part, `tiny`"))
+    lines += _savings(llm, name, tokens, repeats)
     # Real models answer in sentences: the same with an end of sequence that never comes.
     llm.image_llm.model.generation_config.eos_token_id = None
     note = "the same; it was made to go on, as real models do"
-    lines += _lines(llm, name, tokens, repeats, note, new=LONG)
+    lines.append(_line(llm, name, tokens, repeats, note, new=LONG))
     return [*lines, *_caches(llm, tokens, repeats)]
 
 
-def _lines(
+def _line(
     llm: VideoLLM, name: str, tokens: list[torch.Tensor], repeats: int, note: str, new: int = 128
-) -> list[Figure]:
-    """What a batch gains, and what it could gain if nothing but its products took time."""
-    prompts = [template_named(llm.conv_mode).fill(question) for question in QUESTIONS]
-    decoding = Decoding(max_new_tokens=new)
-
-    def generate(prompts: list[str], tokens: list[torch.Tensor]) -> list[str]:
-        return [g.text for g in llm.image_llm.generate(prompts, tokens, decoding=decoding)]
-
-    def together() -> list[str]:
-        return generate(prompts, tokens)
+) -> Figure:
+    """What a batch gains."""
 
     def apart() -> list[str]:
-        return [generate([p], [t])[0] for p, t in zip(prompts, tokens, strict=True)]
+        asked = zip(_prompts(llm), tokens, strict=True)
+        return [_answers(llm, [prompt], [some], new)[0] for prompt, some in asked]
 
-    if together() != apart():
-        raise SystemExit(f"{name}: answers differ between together and one by one")
-    decoder = llm.image_llm.model.model.language_model
-    ways = {
-        "one by one": apart,
-        "together": together,
-        "bare": bare(passes_of(together, decoder), decoder),
-    }
-    times = interleaved(ways, repeats, what=name)
+    ways = {"one by one": apart, "together": lambda: _answers(llm, _prompts(llm), tokens, new)}
+    times = _timed(ways, repeats, name)
     answers = "answers of a word" if new > LONG else f"answers of {new} tokens"
     what = f"{len(QUESTIONS)} questions at once, `{name}` ({len(tokens[0]):,} tokens), {answers}"
-    least = "the batch's matrix products and its attention, and nothing else of it"
+    return Figure(SECTION, what, times["one by one"], times["together"], bound=1.8, note=note)
+
+
+def _savings(llm: VideoLLM, name: str, tokens: list[torch.Tensor], repeats: int) -> list[Figure]:
+    """What each saving in a batch's passes brings, with those before it."""
+    theirs = patch.object(prefill, "is_known", lambda _: False)
+    repeated = patch.object(llama_pass, "SHARED_AT_LEAST", 1 << 62)
+    in_turn = patch.object(prefill, "side_by_side", lambda do, things: [*map(do, things)])
+
+    def answer(*without: object) -> list[str]:
+        with ExitStack() as stack:
+            for saving in without:
+                stack.enter_context(saving)
+            return _answers(llm, _prompts(llm), tokens)
+
+    ways = {
+        "transformers' layers": lambda: answer(theirs),
+        "our layers": lambda: answer(in_turn, repeated),
+        "two at a time": lambda: answer(repeated),
+        "once": answer,
+    }
+    whats = (
+        "decoder layers of our own",
+        "two prompts at a time, with half of the cores each",
+        "the first layer once for what all prompts have in the same place",
+    )
+    times = _timed(ways, repeats, f"{name}, savings")
+    note = f"{len(QUESTIONS)} questions at once, `{name}`, answers of a word; each with those above"
     return [
-        Figure(SECTION, what, times["one by one"], times["together"], bound=1.8, note=note),
-        Figure(SECTION, "its ceiling", times["one by one"], times["bare"], note=least),
+        Figure(SECTION, what, times[before], times[after], note=note)
+        for what, (before, after) in zip(whats, itertools.pairwise(ways), strict=True)
     ]
+
+
+def _prompts(llm: VideoLLM) -> list[str]:
+    return [template_named(llm.conv_mode).fill(question) for question in QUESTIONS]
+
+
+def _answers(
+    llm: VideoLLM, prompts: list[str], tokens: list[torch.Tensor], new: int = 128
+) -> list[str]:
+    decoding = Decoding(max_new_tokens=new)
+    return [g.text for g in llm.image_llm.generate(prompts, tokens, decoding=decoding)]
+
+
+def _timed(
+    ways: Mapping[str, Callable[[], list[str]]], repeats: int, what: str
+) -> dict[str, Series]:
+    """Seconds of ways to answer, which must all give the same answers."""
+    first, *others = [way() for way in ways.values()]
+    if any(other != first for other in others):
+        raise SystemExit(f"{what}: answers differ between {', '.join(ways)}")
+    return interleaved(ways, repeats, what=what)
 
 
 def _caches(llm: VideoLLM, tokens: list[torch.Tensor], repeats: int) -> list[Figure]:

@@ -5,16 +5,28 @@ from __future__ import annotations
 import pytest
 import torch
 
-from free_video_llm import VideoLLM, prefill
+from free_video_llm import VideoLLM, prefill, prompt_tree
 from free_video_llm.image_llm import Decoding, ImageLLM
 from free_video_llm.key_values import KeyValues
-from free_video_llm.prefill import Branch
+from free_video_llm.prefill import Piece, pieces
+from free_video_llm.prompt_tree import Branch, tree
 from free_video_llm.prompts import IMAGE
 
 
 @pytest.fixture(scope="module")
 def llm() -> ImageLLM:
     return VideoLLM.from_pretrained("tiny").image_llm
+
+
+@pytest.fixture(params=["ours", "transformers"])
+def layers(request, monkeypatch) -> str:
+    """Whose decoder layers a batch goes through; two rows at a time where they are ours."""
+    if request.param == "transformers":
+        monkeypatch.setattr(prefill, "is_known", lambda _: False)
+    cores = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield request.param
+    torch.set_num_threads(cores)
 
 
 def visual(llm: ImageLLM, counts: list[int]) -> list[torch.Tensor]:
@@ -41,7 +53,9 @@ def watch_inputs(llm: ImageLLM, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
 
 @pytest.mark.parametrize("positions", [1, 60, 100_000])
 @pytest.mark.parametrize("counts", [[5, 5], [3, 40, 17, 40], [1, 300]])
-def test_a_batch_answers_as_each_question_alone(llm: ImageLLM, monkeypatch, counts, positions):
+def test_a_batch_answers_as_each_question_alone(
+    llm: ImageLLM, layers: str, monkeypatch, counts, positions
+):
     monkeypatch.setattr(prefill, "POSITIONS_AT_ONCE", positions)
     prompts = [f"{IMAGE} what is it" + " and where" * (n % 3) for n in counts]
     tokens = visual(llm, counts)
@@ -53,6 +67,7 @@ def test_a_batch_answers_as_each_question_alone(llm: ImageLLM, monkeypatch, coun
 
 
 def test_no_pass_over_a_whole_prompt_has_a_mask(llm: ImageLLM, monkeypatch):
+    monkeypatch.setattr(prefill, "is_known", lambda _: False)
     monkeypatch.setattr(prefill, "POSITIONS_AT_ONCE", 150)
     seen = watch_inputs(llm, monkeypatch)
     prompts = [f"{IMAGE} what is it"] * 4
@@ -64,7 +79,9 @@ def test_no_pass_over_a_whole_prompt_has_a_mask(llm: ImageLLM, monkeypatch):
 
 @pytest.mark.parametrize("positions", [1, 60, 100_000])
 @pytest.mark.parametrize("kept", [0, 1, 30])
-def test_a_beginning_in_common_is_computed_once(llm: ImageLLM, monkeypatch, kept, positions):
+def test_a_beginning_in_common_is_computed_once(
+    llm: ImageLLM, layers: str, monkeypatch, kept, positions
+):
     """Three prompts on one set of visual tokens, one of which is cut; two on another; one alone."""
     monkeypatch.setattr(prefill, "POSITIONS_AT_ONCE", positions)
     first, second, third = visual(llm, [90, 120, 70])
@@ -74,69 +91,46 @@ def test_a_beginning_in_common_is_computed_once(llm: ImageLLM, monkeypatch, kept
     ]
     decoding = Decoding(max_new_tokens=12, repetition_penalty=1.3)
     alone = [llm.generate([p], [t], decoding=decoding)[0] for p, t in zip(prompts, tokens)]
-    seen = watch_inputs(llm, monkeypatch)
+    planned = []
+    monkeypatch.setattr(prefill, "pieces", lambda *a: planned.extend(pieces(*a)) or pieces(*a))
     batch = llm.generate(prompts, tokens, decoding=decoding)
     assert [g.token_ids for g in batch] == [g.token_ids for g in alone]
     assert len({g.token_ids for g in batch}) > 1
     ends = [len(llm.tokenize(prompt)) - 2 for prompt in prompts]  # without image and last token
     whole = sum(len(t) for t in tokens) + sum(ends)
-    assert sum(rows * length for rows, length, _ in seen if rows < 6) < whole - 90
+    computed = [len(p.prompts) * (p.end - p.start) for step in planned for p in step]
+    assert sum(computed) < whole - 90
 
 
-def letters(*rows: str) -> dict[int, torch.Tensor]:
-    """Prompts of one number a position, a letter's."""
-    made = [torch.tensor([[float(ord(c))] for c in row]).reshape(-1, 1) for row in rows]
-    return dict(enumerate(made))
+def test_pieces_need_only_what_was_written_in_steps_before():
+    lengths = dict(enumerate([12, 5, 3, 6, 4, 8, 5, 11, 13]))
+    longer = Branch(6, (3, 5), (Branch(9, (), (Branch(11, (7, 8)),)),))
+    found = pieces(Branch(0, (2, 6, 0), (longer, Branch(4, (4, 1)))), lengths, 10)
+    assert found == [
+        [
+            Piece((2, 6), 0, 0, 5),  # two prompts of up to five positions, ten together
+            Piece((0,), 2, 0, 12),
+            Piece((3,), 3, 0, 6, range(4, 7)),  # begins as three others do
+            Piece((4,), 7, 0, 4, range(8, 9)),
+        ],
+        [
+            Piece((3, 5), 3, 6, 8),
+            Piece((7,), 5, 6, 9, range(6, 7)),
+            Piece((4, 1), 7, 4, 5),
+        ],
+        [Piece((7,), 5, 9, 11, range(6, 7))],
+        [Piece((7, 8), 5, 11, 13)],
+    ]
+    assert pieces(Branch(3, (0, 1)), {0: 3, 1: 3}, 10) == [[Piece((0,), 0, 0, 3, range(1, 2))]]
 
 
-def test_a_tree_divides_prompts_by_what_they_begin_with(monkeypatch):
-    monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 2)
-    found = prefill.tree(
-        letters("abcdx", "abcdyz", "q", "abc", "qrs", "qrt", "zz", "", "abcdx"), pair=0
-    )
-    alike = Branch(5, (0, 8))
-    assert found == Branch(0, (7, 2, 6), (Branch(3, (3, 1), (alike,)), Branch(2, (4, 5))))
-    assert found.rows == (7, 2, 6, 3, 1, 0, 8, 4, 5)
-    assert prefill.tree(letters("abc"), pair=0) == Branch(0, (0,))
-    assert prefill.tree(letters("abc", "abc"), pair=0) == Branch(0, (), (Branch(3, (0, 1)),))
-
-
-def test_what_costs_more_than_it_saves_is_not_computed_apart(monkeypatch):
-    """Behind a beginning of its own a rest of r positions costs r²/2 pairs more."""
-    monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 2)
-    two = letters("abcdxxxx", "abcdyyyy")  # saves 4 positions, for 16 pairs
-    apart, together = Branch(0, (0, 1)), Branch(0, (), (Branch(4, (0, 1)),))
-    assert prefill.tree(two, pair=0.24) == together
-    assert prefill.tree(two, pair=0.26) == apart
-    three = letters("abcdxxxx", "abcdyyyy", "abcdzzzz")  # 8 positions, for 24 pairs
-    assert prefill.tree(three, pair=0.32) == Branch(0, (), (Branch(4, (0, 1, 2)),))
-    assert prefill.tree(three, pair=0.34) == Branch(0, (0, 1, 2))
-    # What is alike for longer is computed apart all the same; one mask is paid for but once.
-    found = prefill.tree(letters("abcdefghpq", "abcdefghrs", "abxxxxxx"), pair=0.2)
-    assert found == Branch(0, (2,), (Branch(8, (0, 1)),))
-    # Neither beginning pays: the longer one would, but for the mask that the shorter had paid for.
-    found = prefill.tree(letters("abcdxxxxxx", "abcdxxyyyy", "abzzzzzzzz"), pair=0.5)
-    assert found == Branch(0, (2, 0, 1))
-    found = prefill.tree(letters("abcdefpp", "abcdefrr", "abcdxx"), pair=0.5)
-    assert found == Branch(0, (), (Branch(4, (2,), (Branch(6, (0, 1)),)),))
-
-
-def test_the_cost_of_a_pair_falls_with_the_size_of_the_model(llm: ImageLLM):
-    from transformers import LlamaConfig, LlamaModel
-
-    model = llm.model.model.language_model
-    a_layer = 4 * 160 * 160 + 3 * 160 * 432 + 2 * 160
-    assert prefill.pair_cost(model) == pytest.approx(4 * 160 / a_layer, rel=1e-3)
-    with torch.device("meta"):
-        seven_b = LlamaModel(LlamaConfig())
-    assert prefill.pair_cost(seven_b) == pytest.approx(4 * 4096 / 202.4e6, rel=1e-3)
-
-
-def test_a_pass_before_the_last_positions_ends_at_the_last_keys_and_values(llm: ImageLLM):
+def test_a_pass_before_the_last_positions_ends_at_the_last_keys_and_values(
+    llm: ImageLLM, layers: str
+):
     seen: dict[str, list[int]] = {}
     layers = llm.model.model.language_model.layers
     hooks = [
-        layer.mlp.register_forward_pre_hook(
+        layer.mlp.up_proj.register_forward_pre_hook(
             lambda _, inputs, name=name: seen.setdefault(name, []).append(inputs[0].shape[1])
         )
         for name, layer in (("one before", layers[-2]), ("last", layers[-1]))
@@ -148,14 +142,16 @@ def test_a_pass_before_the_last_positions_ends_at_the_last_keys_and_values(llm: 
     assert set(seen["last"]) == {1}
 
 
-def test_what_is_written_is_what_each_prompt_alone_would_have(llm: ImageLLM, monkeypatch):
+def test_what_is_written_is_what_each_prompt_alone_would_have(
+    llm: ImageLLM, layers: str, monkeypatch
+):
     from transformers import DynamicCache
 
-    monkeypatch.setattr(prefill, "SHARED_AT_LEAST", 3)
+    monkeypatch.setattr(prompt_tree, "SHARED_AT_LEAST", 3)
     model = llm.model.model.language_model
     first, second, third = visual(llm, [9, 6, 4])
     prompts = [second, torch.cat([first, third]), third, torch.cat([first, second]), first]
-    branches = prefill.tree(dict(enumerate(prompts)), pair=0)
+    branches = tree(dict(enumerate(prompts)), pair=0)
     assert branches.rows == (2, 0, 4, 1, 3)
     store = KeyValues(layers=4, rows=5, room=15)
     prefill.prefill(model, prompts, branches, store)
@@ -166,6 +162,7 @@ def test_what_is_written_is_what_each_prompt_alone_would_have(llm: ImageLLM, mon
             length = len(prompts[row])
             for ours, theirs in ((keys, layer.keys), (values, layer.values)):
                 torch.testing.assert_close(ours[place, :, :length], theirs[0], rtol=0, atol=1e-5)
+                assert not ours[place, :, length:15].any()  # masked, but read
 
 
 def test_an_answer_is_the_one_that_transformers_own_cache_gives(llm: ImageLLM, monkeypatch):

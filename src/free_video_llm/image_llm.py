@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.prefill import pair_cost, prefill, tree
+from free_video_llm.prefill import prefill
+from free_video_llm.prompt_tree import pair_cost, tree
 from free_video_llm.prompts import IMAGE
 from free_video_llm.stopwatch import now
 

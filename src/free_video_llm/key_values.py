@@ -7,6 +7,7 @@ hold. Here what is attended to is the written part of one buffer.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -30,24 +31,17 @@ class _Written(DynamicLayer):  # type: ignore[misc,unused-ignore]  # transformer
         self._store, self._number, self._rows = store, number, rows
         self._ends_pass = ends_pass
         if length:
-            self._show(length)
-
-    def _show(self, length: int) -> None:
-        keys, values = self._store.buffers[self._number]
-        self.keys, self.values = keys[self._rows, :, :length], values[self._rows, :, :length]
-        self.is_initialized = True
+            self.keys, self.values = store.written(number, rows, length)
+            self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the states [B,heads,L,head_dim] behind what there is, and return all there is."""
-        start = self.get_seq_length()
-        end = start + key_states.shape[2]
-        self._store.make_room(self._number, key_states, end)
-        keys, values = self._store.buffers[self._number]
-        keys[self._rows, :, start:end] = key_states
-        values[self._rows, :, start:end] = value_states
-        self._show(end)
+        self.keys, self.values = self._store.write(
+            self._number, self._rows, self.get_seq_length(), key_states, value_states
+        )
+        self.is_initialized = True
         if self._ends_pass:
             raise AllWritten
         return self.keys, self.values
@@ -67,19 +61,44 @@ class KeyValues:
         self.rows = rows
         self.room = room
         self.buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._lock = threading.Lock()
 
-    def make_room(self, layer: int, like: torch.Tensor, end: int) -> None:
+    def write(
+        self, layer: int, rows: slice, start: int,
+        key_states: torch.Tensor, value_states: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Write a layer's states [B,heads,L,head_dim] of rows behind their first `start` positions.
+
+        Safe in several threads, each with rows of its own, as long as nothing has to grow.
+
+        Returns:
+            keys and values [B,heads,start+L,head_dim] of these rows: all that is written of them.
+        """
+        end = start + key_states.shape[2]
+        self._make_room(layer, key_states, end)
+        keys, values = self.written(layer, rows, end)
+        keys[:, :, start:] = key_states
+        values[:, :, start:] = value_states
+        return keys, values
+
+    def written(self, layer: int, rows: slice, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [B,heads,length,head_dim] of a layer's rows, as views."""
+        keys, values = self.buffers[layer]
+        return keys[rows, :, :length], values[rows, :, :length]
+
+    def _make_room(self, layer: int, like: torch.Tensor, end: int) -> None:
         """Let a layer hold `end` positions of states such as these [B,heads,L,head_dim]."""
-        held = self.buffers.get(layer)
-        if held is not None and end <= held[0].shape[2]:
-            return
-        room = self.room if end <= self.room else end + GROWTH
-        # Zeros, as what stands between a short prompt and its answer is masked but still read.
-        keys, values = (like.new_zeros(self.rows, like.shape[1], room, like.shape[3]) for _ in "kv")
-        if held is not None:
-            keys[:, :, : held[0].shape[2]] = held[0]
-            values[:, :, : held[1].shape[2]] = held[1]
-        self.buffers[layer] = (keys, values)
+        with self._lock:
+            held = self.buffers.get(layer)
+            if held is not None and end <= held[0].shape[2]:
+                return
+            room = self.room if end <= self.room else end + GROWTH
+            shape = (self.rows, like.shape[1], room, like.shape[3])
+            keys, values = like.new_empty(shape), like.new_empty(shape)
+            if held is not None:
+                keys[:, :, : held[0].shape[2]] = held[0]
+                values[:, :, : held[1].shape[2]] = held[1]
+            self.buffers[layer] = (keys, values)
 
     def cache(self, rows: slice, length: int, *, only_write: bool = False) -> Cache:
         """What transformers takes for its cache: some rows, written up to `length` positions.
@@ -97,3 +116,8 @@ class KeyValues:
         """Write a row's positions from `start` to `end` into others too."""
         for buffer in (buffer for pair in self.buffers.values() for buffer in pair):
             buffer[list(others), :, start:end] = buffer[row, :, start:end]
+
+    def blank(self, row: int, start: int, end: int) -> None:
+        """Zero a row's positions from `start` to `end`: attention masks them, but reads them."""
+        for buffer in (buffer for pair in self.buffers.values() for buffer in pair):
+            buffer[row, :, start:end] = 0

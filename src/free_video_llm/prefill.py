@@ -2,14 +2,14 @@
 
 A padded batch needs a mask over every pair of positions, which costs more than it saves: measured
 on a CPU, eight prompts of 1,240 tokens take 1.7 times as long in one masked batch as one by one.
-Padded on the *right*, causal attention never looks at the padding, so no mask is needed. What was
-computed for the padding stays between a prompt and its answer, where decoding masks it.
+Padded on the *right*, causal attention never looks at the padding, so no mask is needed. What
+stands there is masked when the answer is decoded.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,113 +17,66 @@ import torch
 import torch.nn.functional as F
 
 from free_video_llm.key_values import AllWritten
+from free_video_llm.llama_pass import LlamaPass, is_known
+from free_video_llm.side_by_side import AT_ONCE, side_by_side
 
 if TYPE_CHECKING:
     from free_video_llm.key_values import KeyValues
+    from free_video_llm.prompt_tree import Branch
 
 #: Positions pre-filled together: short prompts share the cost of a call, long ones fill it alone.
 POSITIONS_AT_ONCE = 4096
-#: A beginning that prompts have in common is worth a pass of its own from so many positions on.
-SHARED_AT_LEAST = 64
 
 
 @dataclass(frozen=True)
-class Branch:
-    """Prompts that begin alike, and which of them are alike for longer.
+class Piece:
+    """What one pass computes: positions of some prompts, behind what was computed of them before.
 
     Attributes:
-        shared: positions that all of them begin with, computed once.
-        single: rows of the batch whose rest is their own, short ones first.
-        branches: the others.
+        prompts: their numbers; shorter ones are padded to `end`.
+        place: the first one's row in the store; the others are the next.
+        start: the first position.
+        end: the one behind the last.
+        copies: other rows that begin with the same.
     """
 
-    shared: int
-    single: tuple[int, ...]
-    branches: tuple[Branch, ...] = ()
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """All rows, those that begin alike side by side."""
-        return (*self.single, *(row for branch in self.branches for row in branch.rows))
+    prompts: tuple[int, ...]
+    place: int
+    start: int
+    end: int
+    copies: range = range(0)
 
 
-def pair_cost(language_model: Any) -> float:
-    """What attention between two positions costs, if all else that one position costs is 1.
-
-    Counted from the sizes of a decoder of transformers, and twice that: on a CPU attention runs at
-    about half the rate of matrix products.
-    """
-    config = language_model.config
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    pair = 2 * config.num_attention_heads * head_dim
-    weights = language_model.num_parameters(exclude_embeddings=True) / config.num_hidden_layers
-    return float(2 * pair / weights)
-
-
-def tree(prompts: Mapping[int, torch.Tensor], *, pair: float, shared: int = 0) -> Branch:
-    """Divide prompts by their beginnings, as far as it pays to compute those only once.
+def pieces(branch: Branch, lengths: Mapping[int, int], positions: int) -> list[list[Piece]]:
+    """The passes that fill a store in the order of `branch.rows`, step by step: those of a step
+    need what was written in steps before, and nothing of each other.
 
     Args:
-        prompts: [L_i,D] by row.
-        pair: the model's `pair_cost`.
-        shared: positions that all are known to begin with.
+        branch: the prompts' tree.
+        lengths: the prompts', by number.
+        positions: how many a pass has at most, unless one prompt has more.
     """
-    single: list[int] = []
-    branches: list[Branch] = []
+    steps: dict[int, list[Piece]] = {}
 
-    def add(branch: Branch) -> None:
-        if _pays(branch, prompts, shared, pair):
-            branches.append(branch)
-            return
-        single.extend(branch.single)
-        for longer in branch.branches:  # what is alike for longer may pay all the same
-            add(longer)
+    def add(branch: Branch, place: int, past: int, step: int) -> None:
+        rows = branch.rows
+        if branch.shared > past:
+            copies = range(place + 1, place + len(rows))
+            piece = Piece(rows[:1], place, past, branch.shared, copies)
+            steps.setdefault(step, []).append(piece)
+            step += 1
+        rests = {number: lengths[number] - branch.shared for number in branch.single}
+        for group in _groups(rests, positions):
+            longest = branch.shared + rests[group[-1]]
+            if longest > branch.shared:
+                steps.setdefault(step, []).append(Piece(group, place, branch.shared, longest))
+            place += len(group)
+        for longer in branch.branches:
+            add(longer, place, branch.shared, step)
+            place += len(longer.rows)
 
-    for common, rows in _alike(prompts, shared):
-        if len(rows) == 1:
-            single += rows
-        else:
-            add(tree({row: prompts[row] for row in rows}, pair=pair, shared=common))
-    single.sort(key=lambda row: len(prompts[row]))
-    return Branch(shared, tuple(single), tuple(branches))
-
-
-def _alike(prompts: Mapping[int, torch.Tensor], shared: int) -> list[tuple[int, list[int]]]:
-    """Rows that are alike beyond the positions `shared` by all; before them, up to where."""
-    found: list[tuple[int, list[int]]] = []
-    worth = slice(shared, shared + SHARED_AT_LEAST)
-    for row, prompt in prompts.items():
-        for place, (common, members) in enumerate(found):
-            first = prompts[members[0]]
-            # Most differ early, and a whole comparison is dear.
-            if torch.equal(first[worth], prompt[worth]):
-                common = min(common, _in_common(first, prompt))
-                if common >= worth.stop:
-                    found[place] = (common, [*members, row])
-                    break
-        else:
-            found.append((len(prompt), [row]))
-    return found
-
-
-def _pays(branch: Branch, prompts: Mapping[int, torch.Tensor], before: int, pair: float) -> bool:
-    """Whether one pass over what a branch shares saves more than it costs.
-
-    Causal attention from the first position on needs no mask and half of the pairs; behind a
-    shared beginning it computes them all.
-    """
-    rests = [len(prompts[row]) - branch.shared for row in branch.single]
-    rests += [longer.shared - branch.shared for longer in branch.branches]
-    saved = (len(rests) - 1) * (branch.shared - before)
-    masked = 0 if before else sum(rest**2 for rest in rests) / 2
-    return saved > pair * masked
-
-
-def _in_common(a: torch.Tensor, b: torch.Tensor) -> int:
-    """How many positions of two prompts are the same from the beginning on."""
-    length = min(len(a), len(b))
-    differ = (a[:length] != b[:length]).any(-1).nonzero()
-    return int(differ[0]) if len(differ) else length
+    add(branch, 0, 0, 0)
+    return [steps[step] for step in sorted(steps)]
 
 
 @torch.inference_mode()
@@ -131,8 +84,8 @@ def prefill(language_model: Any, prompts: Sequence[torch.Tensor], branch: Branch
             store: KeyValues) -> None:  # fmt: skip
     """Write the keys and values of all prompts into `store`, in the order of `branch.rows`.
 
-    A row's are its first positions; what is behind them up to the longest prompt is padding. No
-    pass goes further than the last layer's keys and values: nothing of it would be looked at.
+    A row's are its first positions; behind them, up to the longest prompt, are zeros. No pass goes
+    further than the last layer's keys and values: nothing of it would be looked at.
 
     Args:
         language_model: a decoder of transformers, without its head.
@@ -140,44 +93,51 @@ def prefill(language_model: Any, prompts: Sequence[torch.Tensor], branch: Branch
         branch: their `tree`.
         store: with a row for each prompt, and room for the longest.
     """
-    _fill(language_model, prompts, branch, store, 0, 0)
+    lengths = {number: len(prompt) for number, prompt in enumerate(prompts)}
+    longest = max(lengths.values())
+    ours = is_known(language_model)
+    compute: Callable[[torch.Tensor, int, int], None]
+    if ours:
+        compute = LlamaPass(language_model, store, prompts)
+    else:
+        compute = _pass_of_transformers(language_model, store)
+
+    def fill(piece: Piece) -> None:
+        parts = [prompts[number][piece.start : piece.end] for number in piece.prompts]
+        length = piece.end - piece.start
+        inputs = torch.stack([F.pad(part, (0, 0, 0, length - len(part))) for part in parts])
+        compute(inputs, piece.place, piece.start)
+        store.repeat(piece.place, piece.copies, piece.start, piece.end)
+
+    for step in pieces(branch, lengths, POSITIONS_AT_ONCE // (AT_ONCE if ours else 1)):
+        if ours:
+            side_by_side(fill, step)
+        else:
+            for piece in step:
+                fill(piece)
+    for row, number in enumerate(branch.rows):
+        store.blank(row, lengths[number], longest)
 
 
-def _fill(
-    model: Any, prompts: Sequence[torch.Tensor], branch: Branch, store: KeyValues,
-    place: int, past: int,
-) -> None:  # fmt: skip
-    """One branch whose rows begin at `place`, with `past` positions of each already written."""
+def _pass_of_transformers(model: Any, store: KeyValues) -> Callable[[torch.Tensor, int, int], None]:
+    """What `LlamaPass` does, for any decoder and on any device."""
 
-    def compute(inputs: torch.Tensor, at: int, written: int) -> None:
-        cache = store.cache(slice(at, at + len(inputs)), written, only_write=True)
+    def compute(inputs: torch.Tensor, place: int, past: int) -> None:
+        cache = store.cache(slice(place, place + len(inputs)), past, only_write=True)
         with contextlib.suppress(AllWritten):
             model(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
 
-    rows = branch.rows
-    if branch.shared > past:
-        compute(prompts[rows[0]][None, past : branch.shared], place, past)
-        store.repeat(place, range(place + 1, place + len(rows)), past, branch.shared)
-    rests = {row: prompts[row][branch.shared :] for row in branch.single}
-    for group in _groups({row: len(rest) for row, rest in rests.items()}):
-        width = max(len(rests[row]) for row in group)
-        if width:
-            padded = [F.pad(rests[row], (0, 0, 0, width - len(rests[row]))) for row in group]
-            compute(torch.stack(padded), place, branch.shared)
-        place += len(group)
-    for longer in branch.branches:
-        _fill(model, prompts, longer, store, place, branch.shared)
-        place += len(longer.rows)
+    return compute
 
 
-def _groups(lengths: Mapping[int, int]) -> Iterator[list[int]]:
-    """Rows that are pre-filled together: in their order, short ones first, so that little is
+def _groups(lengths: Mapping[int, int], positions: int) -> Iterator[tuple[int, ...]]:
+    """Prompts that are pre-filled together: in their order, short ones first, so that little is
     padding."""
     group: list[int] = []
-    for row, length in lengths.items():
-        if group and length * (len(group) + 1) > POSITIONS_AT_ONCE:
-            yield group
+    for number, length in lengths.items():
+        if group and length * (len(group) + 1) > positions:
+            yield tuple(group)
             group = []
-        group.append(row)
+        group.append(number)
     if group:
-        yield group
+        yield tuple(group)
