@@ -124,9 +124,9 @@ def alike(prompts: Sequence[torch.Tensor]) -> slice:
     """
     shortest = min(map(len, prompts))
     first = prompts[0][:shortest]
-    same = torch.ones(shortest, dtype=torch.bool)
+    same = torch.ones_like(first, dtype=torch.bool)
     for prompt in prompts[1:]:
-        same &= (prompt[:shortest] == first).all(-1)
-    differ = (~same).nonzero().flatten().tolist()
+        same &= prompt[:shortest] == first
+    differ = (~same.all(-1)).nonzero().flatten().tolist()
     stretches = [slice(a + 1, b) for a, b in itertools.pairwise([*differ, shortest])]
     return max(stretches, key=lambda at: at.stop - at.start, default=slice(0, 0))
