@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
 from free_video_llm import VideoLLM, prefill, prompt_tree
 from free_video_llm.image_llm import Decoding, ImageLLM
 from free_video_llm.key_values import KeyValues
+from free_video_llm.llama_pass import LlamaPass
 from free_video_llm.prefill import Piece, pieces
 from free_video_llm.prompt_tree import Branch, tree
 from free_video_llm.prompts import IMAGE
@@ -18,15 +21,21 @@ def llm() -> ImageLLM:
     return VideoLLM.from_pretrained("tiny").image_llm
 
 
+@pytest.fixture
+def two_cores():
+    """Two threads for PyTorch, whatever the machine has."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(cores)
+
+
 @pytest.fixture(params=["ours", "transformers"])
-def layers(request, monkeypatch) -> str:
+def layers(request, monkeypatch, two_cores) -> str:
     """Whose decoder layers a batch goes through; two rows at a time where they are ours."""
     if request.param == "transformers":
         monkeypatch.setattr(prefill, "is_known", lambda _: False)
-    cores = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield request.param
-    torch.set_num_threads(cores)
+    return request.param
 
 
 def visual(llm: ImageLLM, counts: list[int]) -> list[torch.Tensor]:
@@ -122,6 +131,23 @@ def test_pieces_need_only_what_was_written_in_steps_before():
         [Piece((7, 8), 5, 11, 13)],
     ]
     assert pieces(Branch(3, (0, 1)), {0: 3, 1: 3}, 10) == [[Piece((0,), 0, 0, 3, range(1, 2))]]
+
+
+@torch.inference_mode()
+def test_prompts_that_differ_are_computed_two_at_a_time(llm: ImageLLM, two_cores, monkeypatch):
+    monkeypatch.setattr(prefill, "POSITIONS_AT_ONCE", 2)
+    both = threading.Barrier(2)  # broken unless two wait at it at the same time
+    compute = LlamaPass.__call__
+
+    def wait(*args):
+        both.wait(timeout=20)
+        compute(*args)
+
+    monkeypatch.setattr(LlamaPass, "__call__", wait)
+    store = KeyValues(layers=4, rows=4, room=9)
+    prompts = visual(llm, [9, 8, 7, 6])
+    prefill.prefill(llm.model.model.language_model, prompts, Branch(0, (3, 2, 1, 0)), store)
+    assert store.written(0, slice(4), 9)[0][:, 0].any(-1).sum(-1).tolist() == [6, 7, 8, 9]
 
 
 def test_a_pass_before_the_last_positions_ends_at_the_last_keys_and_values(

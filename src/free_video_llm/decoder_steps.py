@@ -66,7 +66,7 @@ def attend_weighed(
         [B,L,heads,head_dim], and [B,L,heads]: the logarithm of the sum of exponentials.
     """
     groups = queries.shape[1] // keys.shape[1]
-    if groups > 1:
+    if groups > 1:  # not every version of PyTorch takes them as they are
         keys, values = (states.repeat_interleave(groups, 1) for states in (keys, values))
     # What scaled_dot_product_attention calls on a CPU, which returns only the first.
     attended, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

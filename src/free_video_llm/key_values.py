@@ -8,7 +8,7 @@ hold. Here what is attended to is the written part of one buffer.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -112,10 +112,11 @@ class KeyValues:
             for n in range(self.layers)
         ])  # fmt: skip
 
-    def repeat(self, row: int, others: Sequence[int], start: int, end: int) -> None:
+    def repeat(self, row: int, others: Iterable[int], start: int, end: int) -> None:
         """Write a row's positions from `start` to `end` into others too."""
         for buffer in (buffer for pair in self.buffers.values() for buffer in pair):
-            buffer[list(others), :, start:end] = buffer[row, :, start:end]
+            for other in others:
+                buffer[other, :, start:end] = buffer[row, :, start:end]
 
     def blank(self, row: int, start: int, end: int) -> None:
         """Zero a row's positions from `start` to `end`: attention masks them, but reads them."""
