@@ -43,6 +43,16 @@ def random_model(model: type, config: type, **options: object) -> torch.nn.Modul
     return made
 
 
+def assert_written(store: KeyValues, row: int, model: torch.nn.Module, prompt: torch.Tensor):
+    """A row holds what transformers' own layers write for a prompt [L,D] alone."""
+    theirs = DynamicCache(config=model.config)
+    model(inputs_embeds=prompt[None], past_key_values=theirs, use_cache=True)
+    for number, layer in enumerate(theirs.layers):
+        keys, values = store.written(number, slice(row, row + 1), len(prompt))
+        torch.testing.assert_close(keys, layer.keys, rtol=0, atol=1e-5)
+        torch.testing.assert_close(values, layer.values, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_keys_and_values_are_those_of_transformers(name: str):
@@ -51,8 +61,6 @@ def test_keys_and_values_are_those_of_transformers(name: str):
     assert is_known(model)
     inputs = torch.randn(2, 23, 48)
     given = inputs.clone()
-    theirs = DynamicCache(config=model.config)
-    model(inputs_embeds=inputs, past_key_values=theirs, use_cache=True)
     store = KeyValues(layers=3, rows=4, room=30)
     ours = LlamaPass(model, store, list(inputs))
     ours(inputs[:, :9], 1, 0)
@@ -60,10 +68,8 @@ def test_keys_and_values_are_those_of_transformers(name: str):
     ours(inputs[:1, 10:], 1, 10)
     ours(inputs[1:, 10:], 2, 10)
     assert torch.equal(inputs, given)
-    for number, layer in enumerate(theirs.layers):
-        keys, values = store.written(number, slice(1, 3), 23)
-        torch.testing.assert_close(keys, layer.keys, rtol=0, atol=1e-5)
-        torch.testing.assert_close(values, layer.values, rtol=0, atol=1e-5)
+    for row, prompt in enumerate(inputs, start=1):
+        assert_written(store, row, model, prompt)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -87,12 +93,7 @@ def test_what_all_prompts_have_in_the_same_place_passes_the_first_layer_once(nam
     ours(prompts[2][None], 2, 0)
     assert seen == {0: [10, 13, 8], 1: [23, 18]}
     for row, prompt in enumerate(prompts):
-        theirs = DynamicCache(config=model.config)
-        model(inputs_embeds=prompt[None], past_key_values=theirs, use_cache=True)
-        for number, layer in enumerate(theirs.layers):
-            keys, values = store.written(number, slice(row, row + 1), len(prompt))
-            torch.testing.assert_close(keys, layer.keys, rtol=0, atol=1e-5)
-            torch.testing.assert_close(values, layer.values, rtol=0, atol=1e-5)
+        assert_written(store, row, model, prompt)
 
 
 @torch.inference_mode()
@@ -101,18 +102,14 @@ def test_a_piece_that_ends_within_what_is_alike_goes_its_usual_way(monkeypatch):
     model = random_model(LlamaModel, LlamaConfig)
     prompts = [*torch.randn(2, 23, 48)]
     prompts[1][5:15] = prompts[0][5:15]
-    whole, pieces = (KeyValues(layers=3, rows=2, room=30) for _ in "ab")
-    LlamaPass(model, whole, prompts)(torch.stack(prompts), 0, 0)
-    ours = LlamaPass(model, pieces, prompts)
-    for start, end in ((0, 3), (3, 15), (15, 23)):
-        ours(torch.stack(prompts)[:, start:end], 0, start)
-    again = KeyValues(layers=3, rows=2, room=30)
-    LlamaPass(model, again, prompts)(torch.stack(prompts)[:, :15], 0, 0)
-    for number in range(3):
-        for a, b in zip(whole.written(number, slice(2), 23), pieces.written(number, slice(2), 23)):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-        for a, b in zip(whole.written(number, slice(2), 15), again.written(number, slice(2), 15)):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    inputs = torch.stack(prompts)
+    for ends in ((3, 15, 23), (15, 23), (9, 23)):
+        store = KeyValues(layers=3, rows=2, room=30)
+        ours = LlamaPass(model, store, prompts)
+        for start, end in zip((0, *ends), ends):
+            ours(inputs[:, start:end], 0, start)
+        for row, prompt in enumerate(prompts):
+            assert_written(store, row, model, prompt)
 
 
 def test_what_is_not_llama_in_float32_on_a_cpu_is_left_to_transformers():

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-#: A beginning that prompts have in common is worth a pass of its own from so many positions on.
+#: What prompts have in common is worth a pass of its own from so many positions on.
 SHARED_AT_LEAST = 64
 
 
