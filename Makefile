@@ -60,8 +60,8 @@ gallery: $(STAMP)
 
 ## What the embedded model gets right on clips it has never seen.
 tiny-score: $(STAMP)
-	$(BIN)/python -m free_video_llm.tiny.evaluate --questions 510
-	$(BIN)/python -m free_video_llm.tiny.evaluate --needle --questions 510
+	$(BIN)/python training/score_tiny.py --questions 510
+	$(BIN)/python training/score_tiny.py --needle --questions 510
 
 clean:
 	rm -rf $(VENV) build outputs .mypy_cache .ruff_cache .pytest_cache

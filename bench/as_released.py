@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from free_video_llm import VideoLLM
-from free_video_llm.image_llm import Decoding
-from free_video_llm.plan import Plan
-from free_video_llm.pooling import pool_grid
-from free_video_llm.prompts import template_named
-from free_video_llm.region import region_boxes
-from free_video_llm.selection import most_similar, spread_released
-from free_video_llm.video import uniform_indices
+from free_video_llm.llm.generate import Decoding
+from free_video_llm.llm.prompts import template_named
+from free_video_llm.plans.crop import region_boxes
+from free_video_llm.plans.plan import Plan
+from free_video_llm.plans.pool import pool_grid
+from free_video_llm.plans.select import most_similar, spread_released
+from free_video_llm.video.read import uniform_indices
 
 
 def read_full_frames(path: Path, count: int) -> list[np.ndarray]:

@@ -17,10 +17,10 @@ from transformers import (
 )
 
 from free_video_llm import VideoLLM
-from free_video_llm.checkpoints import TINY, Loaded
-from free_video_llm.image_llm import ImageLLM
-from free_video_llm.llm_tokenizer import load_tokenizer
-from free_video_llm.vision import Towers
+from free_video_llm.encoder.tower import Towers
+from free_video_llm.llm.generate import ImageLLM
+from free_video_llm.llm.tokenizer import load_tokenizer
+from free_video_llm.models.load import TINY, Loaded
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from checkpoint import QUICK, random_llava
 from clips import make_clip
-from free_video_llm.video import read_frames
+from free_video_llm.video.read import read_frames
 from measure import Curve, Figure, interleaved
 
 SECTION = "Cost against the clip's length"

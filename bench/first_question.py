@@ -16,7 +16,7 @@ from tqdm import tqdm
 from as_released import read_full_frames, visual_tokens
 from checkpoint import SCORERS, Size, random_llava
 from free_video_llm import Plan, VideoLLM
-from free_video_llm.video import read_frames
+from free_video_llm.video.read import read_frames
 from measure import Figure, Series, alone
 
 SECTION = "A question, and the next"

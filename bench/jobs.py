@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from free_video_llm.memory import peak_bytes
+from free_video_llm.profiling.memory import peak_bytes
 
 
 def decode_as_released(path: str) -> Callable[[], object]:
@@ -25,7 +25,7 @@ def decode_as_released(path: str) -> Callable[[], object]:
 
 def decode_ours(path: str) -> Callable[[], object]:
     """50 frames decoded to the tower's size."""
-    from free_video_llm.video import read_frames
+    from free_video_llm.video.read import read_frames
 
     return lambda: read_frames(path, count=50, size=336)
 

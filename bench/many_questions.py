@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from unittest.mock import patch
 
 import torch
 
-from free_video_llm import Plan, VideoLLM, llama_pass, prefill
-from free_video_llm.image_llm import Decoding
-from free_video_llm.key_values import KeyValues
-from free_video_llm.prompts import template_named
+from free_video_llm import Plan, VideoLLM
+from free_video_llm.llm.generate import Decoding
+from free_video_llm.llm.kv_cache import KeyValues
+from free_video_llm.llm.prompts import template_named
 from free_video_llm.samples import find
 from free_video_llm.tiny.world import COLORS, SHAPES
 from measure import Figure, Series, interleaved
@@ -42,7 +39,6 @@ def figures(repeats: int) -> list[Figure]:
         plan = Plan.preset(name)
         tokens = [video.perceive(question, plan)[0].embeds for question in QUESTIONS]
         lines.append(_line(llm, name, tokens, repeats, "the language model's part, `tiny`"))
-    lines += _savings(llm, name, tokens, repeats)
     # Real models answer in sentences: the same with an end of sequence that never comes.
     llm.image_llm.model.generation_config.eos_token_id = None
     note = "the same; it was made to go on, as real models do"
@@ -64,37 +60,6 @@ def _line(
     answers = "answers of a word" if new > LONG else f"answers of {new} tokens"
     what = f"{len(QUESTIONS)} questions at once, `{name}` ({len(tokens[0]):,} tokens), {answers}"
     return Figure(SECTION, what, times["one by one"], times["together"], bound=1.8, note=note)
-
-
-def _savings(llm: VideoLLM, name: str, tokens: list[torch.Tensor], repeats: int) -> list[Figure]:
-    """What each saving in a batch's passes brings, with those before it."""
-    theirs = patch.object(prefill, "is_known", lambda _: False)
-    repeated = patch.object(llama_pass, "SHARED_AT_LEAST", 1 << 62)
-    in_turn = patch.object(prefill, "side_by_side", lambda do, things: [*map(do, things)])
-
-    def answer(*without: object) -> list[str]:
-        with ExitStack() as stack:
-            for saving in without:
-                stack.enter_context(saving)
-            return _answers(llm, _prompts(llm), tokens)
-
-    ways = {
-        "transformers' layers": lambda: answer(theirs),
-        "our layers": lambda: answer(in_turn, repeated),
-        "two at a time": lambda: answer(repeated),
-        "once": answer,
-    }
-    whats = (
-        "decoder layers of our own",
-        "two prompts at a time, with half of the cores each",
-        "the first layer once for what all prompts have in the same place",
-    )
-    times = _timed(ways, repeats, f"{name}, savings")
-    note = f"{len(QUESTIONS)} questions at once, `{name}`, answers of a word; each with those above"
-    return [
-        Figure(SECTION, what, times[before], times[after], note=note)
-        for what, (before, after) in zip(whats, itertools.pairwise(ways), strict=True)
-    ]
 
 
 def _prompts(llm: VideoLLM) -> list[str]:

@@ -13,12 +13,12 @@ from transformers import CLIPVisionModel
 
 from checkpoint import QUICK, random_llava
 from free_video_llm import Plan, VideoLLM
-from free_video_llm.feed import read_and_encode
-from free_video_llm.image_llm import TwoLayerProjector
-from free_video_llm.perception import perceive
-from free_video_llm.plan import Pool
-from free_video_llm.pooling import pool_grid
-from free_video_llm.video import read_frames
+from free_video_llm.encoder.stream import read_and_encode
+from free_video_llm.llm.generate import TwoLayerProjector
+from free_video_llm.plans.apply import perceive
+from free_video_llm.plans.plan import Pool
+from free_video_llm.plans.pool import pool_grid
+from free_video_llm.video.read import read_frames
 from measure import Figure, Series, alone, interleaved
 
 SECTION = "The exact savings, one by one"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from free_video_llm.cli.main import build_parser, main
-from free_video_llm.presets import PRESETS
+from free_video_llm.plans.presets import PRESETS
 from free_video_llm.samples import find
 
 STAR = "sample:star"

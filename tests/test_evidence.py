@@ -15,8 +15,8 @@ import pytest
 from free_video_llm import Plan
 from free_video_llm.cli.main import main
 from free_video_llm.evidence import Evidence, gather_evidence
-from free_video_llm.perception import perceive
-from free_video_llm.video import Frames
+from free_video_llm.plans.apply import perceive
+from free_video_llm.video.read import Frames
 from toys import QUESTION, Identity, placed_features
 
 RIGHT = [(row, column) for row in range(4) for column in (2, 3)]

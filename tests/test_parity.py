@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from free_video_llm import Answer, Plan, VideoLLM
-from free_video_llm.prompts import template_named
-from free_video_llm.video import Frames, read_frames
+from free_video_llm.llm.prompts import template_named
+from free_video_llm.video.read import Frames, read_frames
 
 CASES = ["paper_2648", "paper_1026", "frozen_tower", "vertical_pool_34b_prompt"]
 #: Of the visual tokens, the `.npz` beside a case holds every 37th, where it does not hold all.

@@ -11,7 +11,7 @@ from checkpoint import Clip, Size, random_llava
 from first_question import PLAN
 from free_video_llm import VideoLLM
 from free_video_llm.samples import find
-from free_video_llm.video import read_frames
+from free_video_llm.video.read import read_frames
 from savings import last_layer_where_needed, one_pass, whole_passes
 
 SMALL = Size("small", Clip(3, 64), llm_layers=2, llm_width=64)

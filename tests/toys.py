@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.features import JointSpace, VideoFeatures
+from free_video_llm.encoder.features import JointSpace, VideoFeatures
 
 torch.set_num_threads(1)  # tensors of a few numbers: threads would only wait for each other
 

@@ -1,6 +1,6 @@
 """Draw the bundled sample clips and list what to ask them; `make samples` runs it.
 
-Some are drawn on purpose, two were found by `free_video_llm.tiny.contrast`. The true answers are
+Some are drawn on purpose, two were found by `find_contrasts.py`. The true answers are
 worked out from what was drawn, not from what the model says.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from find_contrasts import draw_case, write_case
 from free_video_llm.samples import FOLDER
-from free_video_llm.tiny.contrast import draw_case, write_case
 from free_video_llm.tiny.questions import questions_about
 from free_video_llm.tiny.videos import Clip, Motion, shot, write_clip
 from free_video_llm.tiny.world import Background, Scene, Thing

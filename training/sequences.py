@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from transformers import LlavaForConditionalGeneration
 
-from free_video_llm.llm_tokenizer import SentencePieceTokenizer
-from free_video_llm.plan import Pool
-from free_video_llm.pooling import pool_grid
-from free_video_llm.prompts import IMAGE, TEMPLATES
+from free_video_llm.llm.prompts import IMAGE, TEMPLATES
+from free_video_llm.llm.tokenizer import SentencePieceTokenizer
+from free_video_llm.plans.plan import Pool
+from free_video_llm.plans.pool import pool_grid
 from free_video_llm.tiny.questions import Question, draw_questions, vary
 from free_video_llm.tiny.world import COLORS, SHAPES, Thing
 from library import Library

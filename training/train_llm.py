@@ -34,7 +34,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from free_video_llm.llm_tokenizer import SentencePieceTokenizer
+from free_video_llm.llm.tokenizer import SentencePieceTokenizer
 from free_video_llm.tiny.questions import KINDS
 from free_video_llm.tiny.world import COLORS, SHAPES
 from library import Library, build_library

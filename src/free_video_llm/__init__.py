@@ -17,11 +17,11 @@ from free_video_llm.errors import (
     PlanError,
     VideoError,
 )
-from free_video_llm.plan import Crop, Pathway, Plan, Pool, Select
+from free_video_llm.plans.plan import Crop, Pathway, Plan, Pool, Select
 
 if TYPE_CHECKING:
     from free_video_llm.pipeline import Answer, Video, VideoLLM
-    from free_video_llm.video import Frames, read_frames
+    from free_video_llm.video.read import Frames, read_frames
 
 __version__ = "0.1.0"
 
@@ -36,8 +36,8 @@ _LAZY = {
     "Answer": "pipeline",
     "Video": "pipeline",
     "VideoLLM": "pipeline",
-    "Frames": "video",
-    "read_frames": "video",
+    "Frames": "video.read",
+    "read_frames": "video.read",
 }
 
 

@@ -1,9 +1,13 @@
 """The errors a user can meet, each with the exit code that the command line gives for it.
 
-A message is one line: what was wrong, what is allowed, what to do.
+A message is one line: what was wrong, what is allowed, what to do. A name is checked against the
+allowed ones by `one_of`, which suggests the nearest.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class FreeVideoLLMError(Exception):
@@ -40,3 +44,35 @@ class MissingExtraError(FreeVideoLLMError, ImportError):
     """An optional package is needed for what was asked."""
 
     exit_code = 5
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name most like `name`, if any is like it."""
+    lowered = {option.lower(): option for option in reversed(list(allowed))}
+    close = difflib.get_close_matches(name[:200].lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
+
+
+def one_of(what: str, name: object, allowed: Iterable[str], error: type[Exception]) -> None:
+    """Raise `error` in one line unless `name` is one of `allowed`."""
+    options = list(allowed)
+    if isinstance(name, str) and name in options:
+        return
+    guess = nearest(name, options) if isinstance(name, str) else None
+    hint = f"; did you mean {guess!r}?" if guess else ""
+    raise error(f"unknown {what} {shown(name)}{hint} (allowed: {', '.join(options)})")
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as one short line for an error, whatever was given; a text is quoted.
+
+    Examples:
+        >>> shown("two\\nlines"), shown([1, 2])
+        ("'two lines'", '[1, 2]')
+    """
+    try:
+        line = repr(" ".join(value.split()) if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, endless nesting
+        return f"a value of type {type(value).__name__}"
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[: most - 2]}…{line[-1]}"

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from free_video_llm.perception import Look, VisualTokens
-from free_video_llm.plan import Plan
-from free_video_llm.video import Frames
+from free_video_llm.plans.apply import Look, VisualTokens
+from free_video_llm.plans.plan import Plan
+from free_video_llm.video.read import Frames
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from free_video_llm.checkpoints import Loaded, LoadOptions, load
+from free_video_llm.encoder.features import Memo, VideoFeatures
+from free_video_llm.encoder.stream import Progress, read_and_encode
+from free_video_llm.encoder.tower import PromptVector, Towers
 from free_video_llm.errors import ConfigError, VideoError
 from free_video_llm.evidence import Evidence, gather_evidence
-from free_video_llm.features import Memo, VideoFeatures
-from free_video_llm.feed import Progress, read_and_encode
-from free_video_llm.image_llm import Decoding, Generation
-from free_video_llm.perception import VisualTokens, perceive
-from free_video_llm.plan import Geometry, Plan
-from free_video_llm.prompts import choice_mode, template_named
-from free_video_llm.stopwatch import Stopwatch, now
-from free_video_llm.video import Frames, read_frames
-from free_video_llm.vision import PromptVector, Towers
+from free_video_llm.llm.generate import Decoding, Generation
+from free_video_llm.llm.prompts import choice_mode, template_named
+from free_video_llm.models.load import Loaded, LoadOptions, load
+from free_video_llm.plans.apply import VisualTokens, perceive
+from free_video_llm.plans.plan import Geometry, Plan
+from free_video_llm.profiling.stopwatch import Stopwatch, now
+from free_video_llm.video.read import Frames, read_frames
 
 if TYPE_CHECKING:
-    from free_video_llm.cache import FeatureCache
+    from free_video_llm.encoder.cache import FeatureCache
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
@@ -363,7 +363,7 @@ def resolve_plan(plan: str | Plan, geometry: Geometry | None = None) -> Plan:
 
 
 def _decoding(values: dict[str, Any]) -> Decoding:
-    from free_video_llm.suggest import one_of
+    from free_video_llm.errors import one_of
 
     for key in values:
         one_of("option", key, Decoding.__dataclass_fields__, ConfigError)
@@ -383,7 +383,7 @@ def _key(
     reading it will say better)."""
     if cache is None:
         return None
-    from free_video_llm.cache import feature_key
+    from free_video_llm.encoder.cache import feature_key
 
     try:
         return feature_key(source, towers, **sampling)

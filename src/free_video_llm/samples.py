@@ -6,8 +6,7 @@ import filecmp
 from dataclasses import dataclass
 from pathlib import Path
 
-from free_video_llm.errors import VideoError
-from free_video_llm.suggest import one_of
+from free_video_llm.errors import VideoError, one_of
 
 FOLDER = Path(__file__).parent / "tiny" / "samples"
 PREFIX = "sample:"

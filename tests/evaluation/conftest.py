@@ -10,7 +10,7 @@ import torch
 from made_questions import write_csv
 
 from free_video_llm import VideoLLM
-from free_video_llm.config import RunConfig, Task
+from free_video_llm.evaluation.config import RunConfig, Task
 from media import make_video, numbered
 from tiny_checkpoints import write_original
 

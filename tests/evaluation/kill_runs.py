@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from free_video_llm.config import read_config
-from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.config import read_config
+from free_video_llm.evaluation.run_dir import RunFolder
 
 
 def size_of(folder: Path) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from free_video_llm.evaluation.folder import RunFolder
-from free_video_llm.evaluation.store import LineWriter
+from free_video_llm.evaluation.jsonl import LineWriter
+from free_video_llm.evaluation.run_dir import RunFolder
 
 EVIDENCE = {
     "duration_seconds": 2.0,

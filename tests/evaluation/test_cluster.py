@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from test_run import lines
 
-from free_video_llm.checkpoint_files import TINY
 from free_video_llm.cli.main import main
-from free_video_llm.config import RunConfig, Task, print_config
 from free_video_llm.errors import MissingExtraError
-from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.config import RunConfig, Task, print_config
 from free_video_llm.evaluation.run import run_task
+from free_video_llm.evaluation.run_dir import RunFolder
+from free_video_llm.models.folder import TINY
 
 RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not RAY, reason="the cluster extra is not installed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from free_video_llm.benchmarks import get_set, unregister
-from free_video_llm.config import parse_config, print_config, read_config
+from free_video_llm.evaluation.config import parse_config, print_config, read_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +50,7 @@ def test_every_key_and_set_is_documented():
     from dataclasses import fields
 
     from free_video_llm.benchmarks import SETS
-    from free_video_llm.config import RunConfig
+    from free_video_llm.evaluation.config import RunConfig
 
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for field in fields(RunConfig):

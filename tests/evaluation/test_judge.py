@@ -14,9 +14,9 @@ from made_runs import row, write_run
 pytest.importorskip("openai", reason="the judge extra is not installed")
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.folder import RunFolder
 from free_video_llm.evaluation.judge import MOST_FAILURES_IN_A_ROW, Judging, Tally
 from free_video_llm.evaluation.judge_server import Judge
+from free_video_llm.evaluation.run_dir import RunFolder
 
 ROWS = 12
 

@@ -16,10 +16,10 @@ from faulty_server import serve
 from made_runs import row, write_run
 from test_run import answers, lines
 
-from free_video_llm.config import RunConfig, print_config
-from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.config import RunConfig, print_config
 from free_video_llm.evaluation.judge_server import Judge
 from free_video_llm.evaluation.run import run_task
+from free_video_llm.evaluation.run_dir import RunFolder
 
 KILLS = 22
 SCRIPT = Path(__file__).with_name("kill_runs.py")

@@ -11,7 +11,7 @@ import pytest
 from shared_files import CSV, real_csv
 
 from free_video_llm.benchmarks import SETS, Question, QuestionSet, get_set, register, unregister
-from free_video_llm.benchmarks.layout import write_layout
+from free_video_llm.benchmarks.read import write_layout
 from free_video_llm.errors import ConfigError
 
 #: Rows and videos of the real files, counted by the csv module.

@@ -13,10 +13,10 @@ from made_questions import write_csv
 
 from free_video_llm import VideoLLM
 from free_video_llm.benchmarks import Question
-from free_video_llm.config import RunConfig, Task, print_config
 from free_video_llm.errors import CheckpointError, ConfigError
-from free_video_llm.evaluation.folder import RunFolder, find_run
+from free_video_llm.evaluation.config import RunConfig, Task, print_config
 from free_video_llm.evaluation.run import Progress, run_task
+from free_video_llm.evaluation.run_dir import RunFolder, find_run
 from free_video_llm.evaluation.units import Shard, divide
 from media import make_sound
 
@@ -288,7 +288,7 @@ def test_similarities_that_are_no_numbers_make_a_failed_row_not_a_failed_run(con
 
 
 def test_a_cache_saves_the_encoding_and_changes_nothing(config, model, loader, tmp_path):
-    from free_video_llm.cache import FeatureCache
+    from free_video_llm.encoder.cache import FeatureCache
 
     cache = FeatureCache(tmp_path / "features")
     run_task(config, config.tasks[0], load=loader, limit=5)  # begun without, gone on with
@@ -404,7 +404,7 @@ def test_multiple_choice_gives_the_options_to_the_model(config, loader, tmp_path
 
 
 def test_our_yaml_of_a_run_is_what_was_run(config, loader, tmp_path):
-    from free_video_llm.config import read_config
+    from free_video_llm.evaluation.config import read_config
 
     path = tmp_path / "run.yaml"
     path.write_text(print_config(config))

@@ -10,9 +10,9 @@ import pytest
 
 from free_video_llm.benchmarks import get_set
 from free_video_llm.benchmarks.toy import COLUMNS
-from free_video_llm.checkpoint_files import TINY
 from free_video_llm.cli.main import main
-from free_video_llm.config import RunConfig, Task, print_config
+from free_video_llm.evaluation.config import RunConfig, Task, print_config
+from free_video_llm.models.folder import TINY
 
 VIDEOS = 6
 

@@ -8,7 +8,7 @@ import pytest
 
 from free_video_llm.benchmarks.videos import SUFFIXES, VideoFolder, without_suffix
 from free_video_llm.errors import ConfigError, VideoError
-from free_video_llm.video import VIDEO_SUFFIXES
+from free_video_llm.video.read import VIDEO_SUFFIXES
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from video_clips import assert_same_as_plain_decoding
 
-from free_video_llm import _decode
 from free_video_llm.errors import VideoError
-from free_video_llm.video import probe, read_frames, uniform_indices
+from free_video_llm.video import decode, probe, read_frames, uniform_indices
 from media import cut, decode_all, make_pictures, make_sound, make_video, numbers_of, remux, scaled
 
 # --- damage ------------------------------------------------------------------------------------
@@ -98,10 +97,10 @@ def test_a_wrong_estimate_of_the_total_is_put_right(clips, monkeypatch):
             "pts": np.append(timeline.pts, timeline.end + np.arange(40)),
             "order": np.append(timeline.order, timeline.total + np.arange(40)),
         }
-        return _decode.Timeline(**{**vars(timeline), **more})
+        return decode.Timeline(**{**vars(timeline), **more})
 
-    scan = _decode.scan
-    monkeypatch.setattr("free_video_llm.video.scan", inflated)
+    scan = decode.scan
+    monkeypatch.setattr("free_video_llm.video.read.scan", inflated)
     for name in ("constant.mp4", "reordered.avi"):
         frames = read_frames(clips / name, count=9, size=32, resize="pil")
         assert frames.indices.tolist() == uniform_indices(frames.total, 9).tolist()
@@ -221,7 +220,7 @@ def test_permission_denied_is_one_clear_line(tmp_path):
     script = (
         "import os, sys\n"
         "from free_video_llm.errors import VideoError\n"
-        "from free_video_llm.video import read_frames\n"
+        "from free_video_llm.video.read import read_frames\n"
         "os.chdir(os.path.dirname(sys.argv[1]))\n"
         "os.chmod('locked.mp4', 0)\n"
         "if os.geteuid() == 0: os.seteuid(65534)\n"  # nothing is locked to the superuser

@@ -10,7 +10,7 @@ import pytest
 from video_clips import TIMELESS, UNEVEN
 
 from free_video_llm.errors import VideoError
-from free_video_llm.video import probe, read_frames, uniform_indices
+from free_video_llm.video.read import probe, read_frames, uniform_indices
 from media import decode_all, make_video, numbers_of, rotate_mp4, scaled
 
 # --- rotation ----------------------------------------------------------------------------------

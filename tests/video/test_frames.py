@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from video_clips import GOLDEN, IMPRECISE, SEEKABLE, SHARED, TIMELESS, assert_same_as_plain_decoding
 
-from free_video_llm import _decode
-from free_video_llm.video import read_frames, uniform_indices
+from free_video_llm.video import decode, read_frames, uniform_indices
 from media import decode_all, make_video, numbers_of, remux, scaled
 
 # --- positions ---------------------------------------------------------------------------------
@@ -108,8 +107,8 @@ def test_any_single_frame_can_be_sought_exactly(clips, name, no_counting):
 
 def test_work_is_the_lesser_of_seeking_and_going_on(clips):
     def runs(name, count):
-        timeline = _decode.scan(str(clips / name))
-        return _decode.plan_runs(timeline, uniform_indices(timeline.total, count).tolist())
+        timeline = decode.scan(str(clips / name))
+        return decode.plan_runs(timeline, uniform_indices(timeline.total, count).tolist())
 
     # Keyframes are 30 apart: 4 targets lie in groups of their own, 40 are 3 frames apart.
     assert [run.key for run in runs("constant.mp4", 4)] == [0, 1, 2, 3]
@@ -122,14 +121,14 @@ def test_work_is_the_lesser_of_seeking_and_going_on(clips):
 
 def test_seeking_decodes_only_what_leads_to_the_target(clips, monkeypatch, no_counting):
     fed = []
-    packets_from = _decode._packets_from
+    packets_from = decode._packets_from
 
     def count_packets(container, stream, key_pts):
         for packet in packets_from(container, stream, key_pts):
             fed.append(packet.pts)
             yield packet
 
-    monkeypatch.setattr(_decode, "_packets_from", count_packets)
+    monkeypatch.setattr(decode, "_packets_from", count_packets)
     frames = read_frames(clips / "constant.mp4", indices=[95], size=16)
     assert numbers_of(frames.pixels) == [95]
     assert 1 <= len(fed) <= 10  # keyframe 90, and on to 95 with what it refers to
@@ -141,8 +140,8 @@ def test_a_seek_that_lands_too_late_costs_time_but_not_exactness(clips, monkeypa
         timeline.key_seek[:] = timeline.key_pts[-1]
         return timeline
 
-    scan = _decode.scan
-    monkeypatch.setattr("free_video_llm.video.scan", late)
+    scan = decode.scan
+    monkeypatch.setattr("free_video_llm.video.read.scan", late)
     frames = read_frames(clips / "constant.mp4", count=4, size=32, resize="pil")
     assert_same_as_plain_decoding(frames, clips / "constant.mp4")
 
@@ -150,7 +149,7 @@ def test_a_seek_that_lands_too_late_costs_time_but_not_exactness(clips, monkeypa
 def test_a_file_that_calls_every_packet_a_keyframe_is_not_believed(tmp_path):
     path = make_video(tmp_path / "liar.mp4", codec="mpeg4")
     path.write_bytes(path.read_bytes().replace(b"stss", b"free"))  # without it, all are keyframes
-    assert len(_decode.scan(str(path)).key_pts) == 60
+    assert len(decode.scan(str(path)).key_pts) == 60
     frames = read_frames(path, count=4, size=32, resize="pil")
     assert_same_as_plain_decoding(frames, path)
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from free_video_llm.errors import VideoError
-from free_video_llm.video import (
+from free_video_llm.video.read import (
     Frames,
     find_videos,
     is_video_path,
@@ -85,7 +85,7 @@ def test_full_size_frames_are_not_kept(tmp_path, resize):
     # Not getrusage: its peak is inherited from the process that starts this one.
     script = (
         "import re, sys\n"
-        "from free_video_llm.video import read_frames\n"
+        "from free_video_llm.video.read import read_frames\n"
         "status = lambda: open('/proc/self/status').read()\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+) kB', status())[1])\n"
         "read = lambda **how: read_frames(sys.argv[1], size=32, resize=sys.argv[2], **how)\n"
@@ -187,7 +187,9 @@ def test_video_paths_are_told_by_their_names_and_folders_by_their_pictures(tmp_p
 
 
 def test_reading_videos_needs_no_model_library():
-    script = "import sys, free_video_llm.video; print(*{'torch', 'transformers'} & {*sys.modules})"
+    script = (
+        "import sys, free_video_llm.video.read; print(*{'torch', 'transformers'} & {*sys.modules})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""The files that the tests of `free_video_llm.video` read, each made when first asked for."""
+"""The files that the tests of `free_video_llm.video.read` read, each made when first asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from free_video_llm.video import Frames
+from free_video_llm.video.read import Frames
 from media import decode_all, make_gif, make_video, numbers_of, scaled
 
 SHARED = Path(os.environ.get("FVL_SHARED", Path(__file__).parents[3] / "shared"))

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from free_video_llm.picture.marks import marks_for
+from free_video_llm.picture.styles import marks_for
 from free_video_llm.pipeline import Answer
 from free_video_llm.samples import find
 from free_video_llm.web import markup

@@ -126,14 +126,14 @@ class QuestionSet:
         Raises:
             ConfigError: the file is missing, or a row or column is wrong; names which.
         """
-        from free_video_llm.benchmarks import csv_rows, layout
+        from free_video_llm.benchmarks import csv_rows, read
 
         path = Path(source)
         if path.suffix.lower() == ".csv":
             for row, fields in csv_rows.read_rows(path, self.columns):
                 yield self.question(row, fields)
         elif path.is_dir() or path.suffix.lower() == ".json":
-            yield from layout.read_layout(self, path)
+            yield from read.read_layout(self, path)
         elif path.exists():
             raise ConfigError(f"{path}: questions are a .csv file, a .json file or a folder")
         else:

@@ -6,8 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from free_video_llm.errors import ConfigError
-from free_video_llm.suggest import nearest
+from free_video_llm.errors import ConfigError, nearest
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from free_video_llm.benchmarks.base import QuestionSet
-from free_video_llm.errors import ConfigError
-from free_video_llm.suggest import one_of
+from free_video_llm.errors import ConfigError, one_of
 
 #: The entry points that are looked through where a name is not known.
 ENTRY_POINTS = "free_video_llm.question_sets"

@@ -129,7 +129,7 @@ def run_ask(options: argparse.Namespace) -> int:
             saved = answer.save_picture(_numbered(options.picture, number, len(options.questions)))
             document["picture"] = str(saved)
         if options.profile:
-            from free_video_llm.costs import cost_report
+            from free_video_llm.profile import cost_report
 
             report = cost_report(video, answer)
             document["profile"] = report.as_dict()
@@ -180,7 +180,7 @@ def _explain(answer: Answer, picture: Any) -> str:
 
 def run_convert(options: argparse.Namespace) -> int:
     """Convert and say where to."""
-    from free_video_llm.convert import convert
+    from free_video_llm.models.convert import convert
 
     out = convert(options.source, options.out)
     print(out)

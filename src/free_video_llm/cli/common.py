@@ -12,7 +12,7 @@ from free_video_llm import samples
 from free_video_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from free_video_llm.cache import FeatureCache
+    from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.pipeline import Video, VideoLLM
 
 Subparsers = Any  # argparse keeps its type private
@@ -136,7 +136,7 @@ def feature_cache(options: argparse.Namespace, *, half: bool = False) -> Feature
     """The cache that the options name, None if they name none."""
     if options.cache is None:
         return None
-    from free_video_llm.cache import FeatureCache, default_folder
+    from free_video_llm.encoder.cache import FeatureCache, default_folder
 
     if not options.cache_gb > 0:
         raise ConfigError(f"--cache-gb is more than 0, not {options.cache_gb:g}")

@@ -74,7 +74,7 @@ def run_prepare(options: argparse.Namespace) -> int:
     elif options.csv is None:
         raise ConfigError(f"give the CSV file of {chosen.title}: --csv FILE")
     else:
-        from free_video_llm.benchmarks.layout import write_layout
+        from free_video_llm.benchmarks.read import write_layout
 
         rows, files = write_layout(chosen, Path(options.csv), Path(options.gt))
         written = {"set": chosen.name, "rows": rows, "files": [str(file) for file in files]}
@@ -107,8 +107,8 @@ def _add_check(commands: Subparsers) -> None:
 
 def run_check(options: argparse.Namespace) -> int:
     from free_video_llm.benchmarks import get_set
-    from free_video_llm.config import RunConfig, Task, read_config
     from free_video_llm.evaluation.check import check_set
+    from free_video_llm.evaluation.config import RunConfig, Task, read_config
     from free_video_llm.evaluation.run import questions_source, videos_source
 
     if options.set.endswith((".yaml", ".yml")):
@@ -187,15 +187,15 @@ def _add_eval(commands: Subparsers) -> None:
 
 
 def run_eval(options: argparse.Namespace) -> int:
-    from free_video_llm.config import print_config, read_config
+    from free_video_llm.evaluation.config import print_config, read_config
     from free_video_llm.evaluation.units import Shard
 
     config = read_config(options.config)
     if options.print_config:
         print(print_config(config), end="")
         return 0
+    from free_video_llm.errors import one_of
     from free_video_llm.evaluation.run import load_model, run_task
-    from free_video_llm.suggest import one_of
 
     shard = Shard.parse(options.shard) if options.shard else None
     cache = feature_cache(options)

@@ -10,8 +10,8 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from free_video_llm.catalogue import MODELS
 from free_video_llm.cli.common import Subparsers, add_command, positive, table
+from free_video_llm.models.known import MODELS
 
 EXTRAS = {
     "judge": ("openai",),
@@ -77,7 +77,7 @@ def add_commands(commands: Subparsers) -> None:
 
 def run_cache(options: argparse.Namespace) -> int:
     """The folder, how many videos, how much room; or what was removed."""
-    from free_video_llm.cache import FeatureCache, default_folder
+    from free_video_llm.encoder.cache import FeatureCache, default_folder
 
     cache = FeatureCache(options.folder or default_folder())
     files = cache.files()
@@ -95,7 +95,7 @@ def run_cache(options: argparse.Namespace) -> int:
 
 def run_plans(options: argparse.Namespace) -> int:
     """Each preset with its tokens."""
-    from free_video_llm.presets import PRESETS
+    from free_video_llm.plans.presets import PRESETS
 
     everything = options.frames * options.side**2
     listed: list[dict[str, Any]] = []

@@ -70,9 +70,9 @@ def _price(text: str) -> tuple[float, float]:
 
 
 def run_judge(options: argparse.Namespace) -> int:
-    from free_video_llm.evaluation.folder import find_run
     from free_video_llm.evaluation.judge import Judging
     from free_video_llm.evaluation.judge_server import Judge, with_options
+    from free_video_llm.evaluation.run_dir import find_run
 
     if not 0 <= options.retries <= 100 or not options.timeout > 0:
         raise ConfigError("--retries is 0 to 100, --timeout above 0")
@@ -153,9 +153,9 @@ def _add_report(commands: Subparsers) -> None:
 
 
 def run_report(options: argparse.Namespace) -> int:
-    from free_video_llm.evaluation.folder import find_run
     from free_video_llm.evaluation.render import render_text
     from free_video_llm.evaluation.report import make_report, write_report
+    from free_video_llm.evaluation.run_dir import find_run
 
     reports = []
     for path in options.results:
@@ -194,7 +194,7 @@ def _add_compare(commands: Subparsers) -> None:
 def run_compare(options: argparse.Namespace) -> int:
     from free_video_llm.cli.common import table
     from free_video_llm.evaluation.compare import compare_runs, describe
-    from free_video_llm.evaluation.folder import find_run
+    from free_video_llm.evaluation.run_dir import find_run
 
     folders = [find_run(path) for path in options.results]
     comparisons = compare_runs(folders, metric=options.metric, seed=options.seed)

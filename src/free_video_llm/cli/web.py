@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from free_video_llm.catalogue import MODELS
 from free_video_llm.cli.common import (
     Subparsers,
     add_command,
@@ -15,6 +14,7 @@ from free_video_llm.cli.common import (
     positive,
 )
 from free_video_llm.errors import ConfigError
+from free_video_llm.models.known import MODELS
 
 if TYPE_CHECKING:
     from free_video_llm.pipeline import VideoLLM

@@ -18,9 +18,9 @@ from free_video_llm.errors import FreeVideoLLMError
 from free_video_llm.evaluation.units import Unit
 
 if TYPE_CHECKING:
-    from free_video_llm.cache import FeatureCache
+    from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.pipeline import Answer, Video, VideoLLM
-    from free_video_llm.plan import Plan
+    from free_video_llm.plans.plan import Plan
 
 Row = dict[str, Any]
 

@@ -96,7 +96,7 @@ def _open(path: Path) -> str | None:
     """Why a video's first frame cannot be decoded, None where it can."""
     import warnings
 
-    from free_video_llm.video import read_frames
+    from free_video_llm.video.read import read_frames
 
     try:
         with warnings.catch_warnings():

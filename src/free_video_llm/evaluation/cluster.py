@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from free_video_llm.errors import ConfigError, FreeVideoLLMError, MissingExtraError
 
 if TYPE_CHECKING:
-    from free_video_llm.cache import FeatureCache
+    from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.evaluation.answering import Row
     from free_video_llm.evaluation.run import Plans
     from free_video_llm.evaluation.units import Unit
@@ -103,7 +103,7 @@ class _Worker:
         import torch
 
         from free_video_llm.benchmarks.videos import VideoFolder
-        from free_video_llm.cache import FeatureCache
+        from free_video_llm.encoder.cache import FeatureCache
         from free_video_llm.evaluation.provenance import describe_model
         from free_video_llm.evaluation.run import load_model
 

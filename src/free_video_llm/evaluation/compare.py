@@ -9,17 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from free_video_llm.errors import ConfigError
+from free_video_llm.errors import ConfigError, one_of
 from free_video_llm.evaluation.answering import identity_of
-from free_video_llm.evaluation.figures import mark
-from free_video_llm.evaluation.folder import RunFolder
 from free_video_llm.evaluation.report import JudgeFile, read_judges
+from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.evaluation.statistics import (
     Difference,
     mcnemar,
     paired_difference,
 )
-from free_video_llm.suggest import one_of
+from free_video_llm.evaluation.summary import mark
 
 METRICS = ("exact", "contains", "f1", "choice")
 

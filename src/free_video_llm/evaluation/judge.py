@@ -17,7 +17,7 @@ from typing import Any
 
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import Row
-from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.jsonl import LineWriter, read_lines, write_whole
 from free_video_llm.evaluation.judge_server import (
     Judge,
     check_url,
@@ -26,7 +26,7 @@ from free_video_llm.evaluation.judge_server import (
     request_reply,
 )
 from free_video_llm.evaluation.protocol import Verdict, protocol_hash, read_verdict
-from free_video_llm.evaluation.store import LineWriter, read_lines, write_whole
+from free_video_llm.evaluation.run_dir import RunFolder
 
 #: So many failures of the server in a row, and the rest is left for another time.
 MOST_FAILURES_IN_A_ROW = 20

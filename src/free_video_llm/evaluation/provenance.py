@@ -20,7 +20,7 @@ _PACKAGES = ("free-video-llm", "torch", "transformers", "tokenizers", "av", "num
 
 def describe_model(llm: VideoLLM) -> dict[str, Any]:
     """The model as it was loaded, with a hash that tells its weights from others."""
-    from free_video_llm.fingerprint import fingerprint
+    from free_video_llm.encoder.fingerprint import fingerprint
 
     return {
         "name": llm.name,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from free_video_llm.evaluation.figures import Group
 from free_video_llm.evaluation.report import Report
 from free_video_llm.evaluation.statistics import Share
+from free_video_llm.evaluation.summary import Group
 
 #: The names of the offline metrics, for people.
 METRICS = {

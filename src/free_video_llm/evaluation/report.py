@@ -14,7 +14,9 @@ from typing import Any
 
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import identity_of
-from free_video_llm.evaluation.figures import (
+from free_video_llm.evaluation.jsonl import read_lines, write_whole
+from free_video_llm.evaluation.run_dir import RunFolder
+from free_video_llm.evaluation.summary import (
     Costs,
     Group,
     Judgements,
@@ -23,8 +25,6 @@ from free_video_llm.evaluation.figures import (
     mark,
     summarise,
 )
-from free_video_llm.evaluation.folder import RunFolder
-from free_video_llm.evaluation.store import read_lines, write_whole
 
 #: Rows of each sample.
 SAMPLE = 20

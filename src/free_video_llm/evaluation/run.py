@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from free_video_llm.benchmarks import Question, QuestionSet, get_set
 from free_video_llm.benchmarks.videos import VideoFolder
-from free_video_llm.config import RunConfig, Task
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import Row, Settings, answer_unit, identity_of
-from free_video_llm.evaluation.folder import RunFolder
+from free_video_llm.evaluation.config import RunConfig, Task
+from free_video_llm.evaluation.jsonl import LineWriter
 from free_video_llm.evaluation.provenance import (
     describe_device,
     describe_model,
     questions_hash,
     versions,
 )
-from free_video_llm.evaluation.store import LineWriter
+from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.evaluation.units import Shard, Unit, divide
 
 if TYPE_CHECKING:
-    from free_video_llm.cache import FeatureCache
+    from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.pipeline import VideoLLM
 
 SCHEMA = 1

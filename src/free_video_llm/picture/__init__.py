@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from free_video_llm.errors import ConfigError
+from free_video_llm.picture.canvas import check_suffix, write_figure
 from free_video_llm.picture.comparison_picture import draw_plans
 from free_video_llm.picture.evidence_picture import draw_evidence
-from free_video_llm.picture.sheet import check_suffix, write_figure
 
 if TYPE_CHECKING:
     from free_video_llm.pipeline import Answer

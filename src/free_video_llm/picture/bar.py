@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from free_video_llm.picture.marks import Mark
-from free_video_llm.picture.sheet import PAPER, Sheet
+from free_video_llm.picture.canvas import PAPER, Canvas
+from free_video_llm.picture.styles import Mark
 
 if TYPE_CHECKING:
     from free_video_llm.evidence import PathwayEvidence
 
 
 def draw_bar(
-    sheet: Sheet,
+    canvas: Canvas,
     parts: Sequence[PathwayEvidence],
     marks: dict[str, Mark],
     place: tuple[float, float],
@@ -25,11 +25,11 @@ def draw_bar(
     x, y = place
     for part in parts:
         mark, wide = marks[part.name], part.tokens * per_token
-        sheet.box(x, y, wide, height, fill=mark.color, name="tokens")
+        canvas.box(x, y, wide, height, fill=mark.color, name="tokens")
         if x > place[0] and wide > 0:
-            sheet.line([(x, y), (x, y + height)], color=PAPER, width=0.8)
+            canvas.line([(x, y), (x, y + height)], color=PAPER, width=0.8)
         if wide > 0.9 * height:
-            sheet.marks([x + wide / 2], [y + height / 2], shape=mark.shape, color=PAPER,
+            canvas.marks([x + wide / 2], [y + height / 2], shape=mark.shape, color=PAPER,
                         size=0.5 * height, rim=0, name="token-mark")  # fmt: skip
         x += wide
     return x

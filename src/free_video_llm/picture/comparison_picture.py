@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from free_video_llm.picture import wording
+from free_video_llm.picture import captions
 from free_video_llm.picture.bar import draw_bar
-from free_video_llm.picture.evidence_picture import INNER, draw_header, draw_rows, draw_title
-from free_video_llm.picture.frames import (
-    Scale,
-    draw_thumbnail,
-    heat_scale,
-    proportions,
-    small_size,
-    spread,
-)
-from free_video_llm.picture.marks import Mark, marks_for
-from free_video_llm.picture.sheet import (
+from free_video_llm.picture.canvas import (
     FAINT,
     GRID,
     INK,
@@ -27,7 +17,17 @@ from free_video_llm.picture.sheet import (
     MUTED,
     SMALL,
     WIDTH,
-    Sheet,
+    Canvas,
+)
+from free_video_llm.picture.evidence_picture import INNER, draw_header, draw_rows, draw_title
+from free_video_llm.picture.styles import Mark, marks_for
+from free_video_llm.picture.thumbnails import (
+    Scale,
+    draw_thumbnail,
+    heat_scale,
+    proportions,
+    small_size,
+    spread,
 )
 from free_video_llm.picture.timeline import (
     LANE,
@@ -61,41 +61,41 @@ SMALL_GAP = 4.0
 
 def draw_plans(answers: Sequence[Answer], *, width_px: int, vector: bool, heat_map: bool) -> Figure:
     """The whole picture."""
-    sheet = Sheet(width_px=width_px, vector=vector)
+    canvas = Canvas(width_px=width_px, vector=vector)
     evidence = answers[0].evidence
     marks = marks_for(part.name for answer in answers for part in answer.evidence.pathways)
-    y = draw_header(sheet, answers[0].question, answers[0].options, MARGIN)
+    y = draw_header(canvas, answers[0].question, answers[0].options, MARGIN)
     axis = TimeAxis.of(evidence, MARGIN + GUTTER, WIDTH - MARGIN - RIGHT)
-    y = _draw_common(sheet, evidence, axis, y + 16)
+    y = _draw_common(canvas, evidence, axis, y + 16)
     most_tokens = max(max(a.evidence.tokens for a in answers), 1)
-    most_seconds = max(max(wording.asking_seconds(a) for a in answers), 1e-9)
+    most_seconds = max(max(captions.asking_seconds(a) for a in answers), 1e-9)
     parts = [part for answer in answers for part in answer.evidence.pathways]
     scale = heat_scale(parts) if heat_map else None
     for answer in answers:
-        sheet.line([(MARGIN, y), (WIDTH - MARGIN, y)], color=GRID, width=0.8)
-        y = _draw_head(sheet, answer, marks, (most_tokens, most_seconds), y + 11)
-        y = _draw_kept(sheet, answer, marks, axis, scale, y + 6) + 13
-    return sheet.finish(_draw_footer(sheet, answers, y) + MARGIN - 8)
+        canvas.line([(MARGIN, y), (WIDTH - MARGIN, y)], color=GRID, width=0.8)
+        y = _draw_head(canvas, answer, marks, (most_tokens, most_seconds), y + 11)
+        y = _draw_kept(canvas, answer, marks, axis, scale, y + 6) + 13
+    return canvas.finish(_draw_footer(canvas, answers, y) + MARGIN - 8)
 
 
-def _draw_common(sheet: Sheet, evidence: Evidence, axis: TimeAxis, y: float) -> float:
+def _draw_common(canvas: Canvas, evidence: Evidence, axis: TimeAxis, y: float) -> float:
     """What all plans share: the curve, the sampled frames, the seconds."""
     y = draw_title(
-        sheet, y, "The clip", "similarity of the question with each sampled frame, for all plans"
+        canvas, y, "The clip", "similarity of the question with each sampled frame, for all plans"
     )
     scores = ScoreAxis.of(evidence.scores, y, y + CURVE_HEIGHT)
     lane = scores.bottom + 8 + LANE / 2
     end = lane + LANE / 2 + 2
-    draw_time_grid(sheet, axis, scores.top, end)
-    draw_curve(sheet, evidence, axis, scores)
-    draw_lane_name(sheet, MARGIN, lane, "sampled", GUTTER - 8)
-    draw_samples(sheet, evidence, axis, lane)
-    draw_count(sheet, lane, f"{len(evidence.frames):,}")
-    return draw_time_axis(sheet, axis, end) + 10
+    draw_time_grid(canvas, axis, scores.top, end)
+    draw_curve(canvas, evidence, axis, scores)
+    draw_lane_name(canvas, MARGIN, lane, "sampled", GUTTER - 8)
+    draw_samples(canvas, evidence, axis, lane)
+    draw_count(canvas, lane, f"{len(evidence.frames):,}")
+    return draw_time_axis(canvas, axis, end) + 10
 
 
 def _draw_head(
-    sheet: Sheet,
+    canvas: Canvas,
     answer: Answer,
     marks: dict[str, Mark],
     most: tuple[int, float],
@@ -106,31 +106,31 @@ def _draw_head(
     base = y + NAME
     right = WIDTH - MARGIN
     tokens_at, time_at = right - 2 * METER - 132, right - METER - 42
-    font = sheet.letters.font(NAME, bold=True)
-    name = sheet.letters.clean(wording.plan_name(answer))
+    font = canvas.letters.font(NAME, bold=True)
+    name = canvas.letters.clean(captions.plan_name(answer))
     room = tokens_at - MARGIN - 12
-    short = sheet.letters.fit_middle(name, font, room)
-    sheet.text(MARGIN, base, short, size=NAME, bold=True, name="plan")
+    short = canvas.letters.fit_middle(name, font, room)
+    canvas.text(MARGIN, base, short, size=NAME, bold=True, name="plan")
     top = base - METER_HEIGHT + 0.2
-    x = draw_bar(sheet, evidence.pathways, marks, (tokens_at, top), height=METER_HEIGHT,
+    x = draw_bar(canvas, evidence.pathways, marks, (tokens_at, top), height=METER_HEIGHT,
                  per_token=METER / most[0])  # fmt: skip
-    sheet.text(x + 5, base, wording.count(evidence.tokens, "token"), size=SMALL, name="cost")
-    spent = wording.asking_seconds(answer)
+    canvas.text(x + 5, base, captions.count(evidence.tokens, "token"), size=SMALL, name="cost")
+    spent = captions.asking_seconds(answer)
     wide = METER * spent / most[1]
-    sheet.box(time_at, top, wide, METER_HEIGHT, fill=FAINT, name="seconds")
-    sheet.text(time_at + wide + 5, base, wording.seconds(spent), size=SMALL, name="cost")
+    canvas.box(time_at, top, wide, METER_HEIGHT, fill=FAINT, name="seconds")
+    canvas.text(time_at + wide + 5, base, captions.seconds(spent), size=SMALL, name="cost")
     if short != name:  # two long notations may differ in the middle
-        base = sheet.paragraph(MARGIN, base + 4, name, width=INNER, most=3, size=SMALL,
+        base = canvas.paragraph(MARGIN, base + 4, name, width=INNER, most=3, size=SMALL,
                                color=MUTED, name="notation") - 2  # fmt: skip
-    said = bool(sheet.letters.clean(answer.text))
-    return sheet.paragraph(
+    said = bool(canvas.letters.clean(answer.text))
+    return canvas.paragraph(
         MARGIN, base + 6, answer.text if said else "the model said nothing", width=INNER, most=4,
         size=SAID, italic=not said, color=INK if said else MUTED, name="answer",
     )  # fmt: skip
 
 
 def _draw_kept(
-    sheet: Sheet,
+    canvas: Canvas,
     answer: Answer,
     marks: dict[str, Mark],
     axis: TimeAxis,
@@ -139,30 +139,30 @@ def _draw_kept(
 ) -> float:
     """A lane per pathway, and under them the kept frames, tied to their times."""
     parts = answer.evidence.pathways
-    detailed = [part for part in parts if not wording.is_overview(answer, part)]
+    detailed = [part for part in parts if not captions.is_overview(answer, part)]
     shown = detailed if any(part.kept for part in detailed) else parts
     kept = sorted(
         ((part, frame) for part in shown for frame in part.kept), key=lambda pair: pair[1].second
     )
     lanes = {part.name: y + LANE / 2 + n * LANE for n, part in enumerate(parts)}
-    draw_time_grid(sheet, axis, y, y + len(parts) * LANE)
+    draw_time_grid(canvas, axis, y, y + len(parts) * LANE)
     chosen = [kept[n] for n in spread(len(kept), MOST_SMALL)]
     top = y + len(parts) * LANE + 9
-    end = _draw_small(sheet, answer, chosen, marks, lanes, axis, scale, top) if chosen else top
+    end = _draw_small(canvas, answer, chosen, marks, lanes, axis, scale, top) if chosen else top
     for part in parts:
         lane = lanes[part.name]
         mark = marks[part.name]
-        draw_lane_name(sheet, MARGIN, lane, part.name, GUTTER - 8, mark)
-        draw_marks(sheet, part, mark, axis, lane)
-        draw_count(sheet, lane, wording.frames_times_tokens(part))
+        draw_lane_name(canvas, MARGIN, lane, part.name, GUTTER - 8, mark)
+        draw_marks(canvas, part, mark, axis, lane)
+        draw_count(canvas, lane, captions.frames_times_tokens(part))
     if len(kept) > len(chosen):
-        sheet.text(MARGIN + 12, top + SMALL, f"{len(chosen)} of {len(kept)}", size=SMALL,
+        canvas.text(MARGIN + 12, top + SMALL, f"{len(chosen)} of {len(kept)}", size=SMALL,
                    color=MUTED, name="note")  # fmt: skip
     return end
 
 
 def _draw_small(
-    sheet: Sheet,
+    canvas: Canvas,
     answer: Answer,
     chosen: Sequence[tuple[PathwayEvidence, KeptFrame]],
     marks: dict[str, Mark],
@@ -179,12 +179,12 @@ def _draw_small(
     )  # fmt: skip
     for (part, frame), centre in zip(chosen, centres, strict=True):
         x, color = axis.x(frame.second), marks[part.name].color
-        sheet.line([(x, lanes[part.name]), (x, top - 8), (centre, top - 1), (centre, top)],
+        canvas.line([(x, lanes[part.name]), (x, top - 8), (centre, top - 1), (centre, top)],
                    color=color, width=0.6)  # fmt: skip
         box = (centre - wide / 2, top, wide, high)
-        draw_thumbnail(sheet, answer.evidence, frame, box, color=color, scale=scale, line=1.0)
+        draw_thumbnail(canvas, answer.evidence, frame, box, color=color, scale=scale, line=1.0)
         if not part.cropped:
-            sheet.box(*box, edge=color, line=0.9)
+            canvas.box(*box, edge=color, line=0.9)
     return top + high
 
 
@@ -208,15 +208,15 @@ def place_apart(wanted: Sequence[float], step: float, low: float, high: float) -
     return places
 
 
-def _draw_footer(sheet: Sheet, answers: Sequence[Answer], y: float) -> float:
+def _draw_footer(canvas: Canvas, answers: Sequence[Answer], y: float) -> float:
     evidence, times = answers[0].evidence, answers[0].timings
-    font = sheet.letters.font(SMALL)
-    clip = sheet.letters.clean(wording.clip_name(evidence))
-    clip = sheet.letters.fit_middle(clip, font, INNER * 0.5)
-    watched = wording.seconds(times.decode + times.encode)
+    font = canvas.letters.font(SMALL)
+    clip = canvas.letters.clean(captions.clip_name(evidence))
+    clip = canvas.letters.fit_middle(clip, font, INNER * 0.5)
+    watched = captions.seconds(times.decode + times.encode)
     whole = f"{evidence.all_tokens:,}"
     rows = [
-        ("Clip", f"{clip} · {wording.clip_words(evidence)}", 2),
+        ("Clip", f"{clip} · {captions.clip_words(evidence)}", 2),
         ("Model", ", ".join(dict.fromkeys(a.model for a in answers)), 2),
         ("Tokens", "bars at one scale, coloured by pathway; right of each lane, frames × tokens; "
                    f"all sampled frames at full detail would be {whole}", 2),
@@ -225,4 +225,4 @@ def _draw_footer(sheet: Sheet, answers: Sequence[Answer], y: float) -> float:
     ]  # fmt: skip
     notes = dict.fromkeys(note for answer in answers for note in answer.warnings)
     rows += [("Note", text, 2) for text in list(notes)[:4]]
-    return draw_rows(sheet, rows, y)
+    return draw_rows(canvas, rows, y)

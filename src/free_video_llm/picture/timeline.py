@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from free_video_llm.picture.marks import Mark
-from free_video_llm.picture.sheet import (
+from free_video_llm.picture.canvas import (
     FAINT,
     GRID,
     INK,
@@ -23,8 +22,9 @@ from free_video_llm.picture.sheet import (
     PAPER,
     SMALL,
     WIDTH,
-    Sheet,
+    Canvas,
 )
+from free_video_llm.picture.styles import Mark
 
 if TYPE_CHECKING:
     from free_video_llm.evidence import Evidence, PathwayEvidence
@@ -40,7 +40,7 @@ _STEPS = (
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """Where on the sheet a second lies."""
+    """Where on the canvas a second lies."""
 
     left: float
     right: float
@@ -58,7 +58,7 @@ class TimeAxis:
         return TimeAxis(left, right, duration, exact=len(stamps) < len(seconds))
 
     def x(self, second: float) -> float:
-        """Points from the left edge of the sheet."""
+        """Points from the left edge of the canvas."""
         if self.duration <= 0:
             return (self.left + self.right) / 2
         share = min(max(second / self.duration, 0.0), 1.0)
@@ -106,7 +106,7 @@ def clock(second: float, duration: float) -> str:
 
 @dataclass(frozen=True)
 class ScoreAxis:
-    """Where on the sheet a similarity lies."""
+    """Where on the canvas a similarity lies."""
 
     top: float
     bottom: float
@@ -134,18 +134,18 @@ class ScoreAxis:
         )
 
     def y(self, score: float) -> float:
-        """Points from the top edge of the sheet."""
+        """Points from the top edge of the canvas."""
         score = score if math.isfinite(score) else self.low
         return self.bottom - (score - self.low) / (self.high - self.low) * (self.bottom - self.top)
 
 
-def draw_curve(sheet: Sheet, evidence: Evidence, axis: TimeAxis, scores: ScoreAxis) -> None:
+def draw_curve(canvas: Canvas, evidence: Evidence, axis: TimeAxis, scores: ScoreAxis) -> None:
     """The similarity of question and frame over time, with its scale at the left."""
     for tick in scores.ticks:
         y = scores.y(tick)
-        sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
+        canvas.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
         text = f"{tick:.{scores.digits}f}".replace("-", "−")
-        sheet.text(axis.left - 6, y + 2.6, text, size=SMALL, color=MUTED, align="right",
+        canvas.text(axis.left - 6, y + 2.6, text, size=SMALL, color=MUTED, align="right",
                    name="score-tick")  # fmt: skip
     points = [
         (axis.x(float(second)), scores.y(float(score)))
@@ -153,32 +153,32 @@ def draw_curve(sheet: Sheet, evidence: Evidence, axis: TimeAxis, scores: ScoreAx
     ]
     if len(points) > 1:
         floor = scores.bottom
-        sheet.area([(points[0][0], floor), *points, (points[-1][0], floor)], fill="#eef1f4")
-        sheet.line(points, color="#59636e", width=1.1, name="curve")
+        canvas.area([(points[0][0], floor), *points, (points[-1][0], floor)], fill="#eef1f4")
+        canvas.line(points, color="#59636e", width=1.1, name="curve")
     else:
-        sheet.marks(*_columns(points), shape="o", color=MUTED, size=4, name="curve")
+        canvas.marks(*_columns(points), shape="o", color=MUTED, size=4, name="curve")
 
 
-def draw_time_axis(sheet: Sheet, axis: TimeAxis, y: float) -> float:
+def draw_time_axis(canvas: Canvas, axis: TimeAxis, y: float) -> float:
     """The seconds below y; returns where the labels end."""
-    sheet.line([(axis.left, y), (axis.right, y)], color=FAINT, width=0.7)
+    canvas.line([(axis.left, y), (axis.right, y)], color=FAINT, width=0.7)
     ends = -math.inf
     for tick in axis.ticks():
         x = axis.x(tick)
         text = axis.label(tick)
-        wide = sheet.measure(text, SMALL)
+        wide = canvas.measure(text, SMALL)
         if x - wide / 2 < ends + 4:
             continue
-        sheet.line([(x, y), (x, y + 3)], color=FAINT, width=0.7)
-        sheet.text(x, y + 11, text, size=SMALL, color=MUTED, align="center", name="time-tick")
+        canvas.line([(x, y), (x, y + 3)], color=FAINT, width=0.7)
+        canvas.text(x, y + 11, text, size=SMALL, color=MUTED, align="center", name="time-tick")
         ends = x + wide / 2
     return y + 15
 
 
-def draw_time_grid(sheet: Sheet, axis: TimeAxis, top: float, bottom: float) -> None:
+def draw_time_grid(canvas: Canvas, axis: TimeAxis, top: float, bottom: float) -> None:
     """Light vertical lines at the axis' ticks."""
     for tick in axis.ticks():
-        sheet.line([(axis.x(tick), top), (axis.x(tick), bottom)], color=GRID, width=0.6)
+        canvas.line([(axis.x(tick), top), (axis.x(tick), bottom)], color=GRID, width=0.6)
 
 
 def mark_size(xs: Sequence[float], largest: float) -> float:
@@ -197,41 +197,41 @@ def mark_size(xs: Sequence[float], largest: float) -> float:
 
 
 def draw_marks(
-    sheet: Sheet, pathway: PathwayEvidence, mark: Mark, axis: TimeAxis, y: float
+    canvas: Canvas, pathway: PathwayEvidence, mark: Mark, axis: TimeAxis, y: float
 ) -> None:
     """A pathway's frames as marks along its lane."""
     xs = [axis.x(kept.second) for kept in pathway.kept]
     if not xs:
         return
-    sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
+    canvas.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
     size = mark_size(sorted(xs), 6.5)
-    sheet.marks(xs, [y] * len(xs), shape=mark.shape, color=mark.color, size=size,
+    canvas.marks(xs, [y] * len(xs), shape=mark.shape, color=mark.color, size=size,
                 rim=0.7 if size > 4.5 else 0.3, name=f"lane-{pathway.name}")  # fmt: skip
 
 
-def draw_samples(sheet: Sheet, evidence: Evidence, axis: TimeAxis, y: float) -> None:
+def draw_samples(canvas: Canvas, evidence: Evidence, axis: TimeAxis, y: float) -> None:
     """The sampled frames as ticks along a lane."""
-    sheet.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
+    canvas.line([(axis.left, y), (axis.right, y)], color=GRID, width=0.6)
     xs = [axis.x(float(second)) for second in evidence.frames.seconds]
     ticks = [((x, y - 3.2), (x, y + 3.2)) for x in xs]
-    sheet.segments(ticks, color=PAPER, width=2.4)  # or lines down to the lanes would hide them
-    sheet.segments(ticks, color=FAINT, width=0.8, name="samples")
+    canvas.segments(ticks, color=PAPER, width=2.4)  # or lines down to the lanes would hide them
+    canvas.segments(ticks, color=FAINT, width=0.8, name="samples")
 
 
 def draw_lane_name(
-    sheet: Sheet, left: float, y: float, text: str, width: float, mark: Mark | None = None
+    canvas: Canvas, left: float, y: float, text: str, width: float, mark: Mark | None = None
 ) -> None:
     """A lane's mark and name, left of the lane."""
     if mark is not None:
-        sheet.marks([left + 4], [y], shape=mark.shape, color=mark.color, size=7)
-    font = sheet.letters.font(SMALL)
-    short = sheet.letters.fit(sheet.letters.clean(text), font, width - 12)
-    sheet.text(left + 12, y + 2.7, short, size=SMALL, color=INK, name="lane-name")
+        canvas.marks([left + 4], [y], shape=mark.shape, color=mark.color, size=7)
+    font = canvas.letters.font(SMALL)
+    short = canvas.letters.fit(canvas.letters.clean(text), font, width - 12)
+    canvas.text(left + 12, y + 2.7, short, size=SMALL, color=INK, name="lane-name")
 
 
-def draw_count(sheet: Sheet, y: float, text: str) -> None:
+def draw_count(canvas: Canvas, y: float, text: str) -> None:
     """What a lane holds, right of it."""
-    sheet.text(WIDTH - MARGIN, y + 2.7, text, size=SMALL, color=MUTED, align="right",
+    canvas.text(WIDTH - MARGIN, y + 2.7, text, size=SMALL, color=MUTED, align="right",
                name="lane-count")  # fmt: skip
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from free_video_llm.picture import wording
-from free_video_llm.picture.frames import (
+from free_video_llm.picture import captions
+from free_video_llm.picture.styles import Mark, marks_for
+from free_video_llm.picture.thumbnail import Pixels, compose, kept_mask, outline
+from free_video_llm.picture.thumbnails import (
     MOST_EDGES,
     Scale,
     heat_scale,
@@ -22,8 +24,6 @@ from free_video_llm.picture.frames import (
     proportions,
     spread,
 )
-from free_video_llm.picture.marks import Mark, marks_for
-from free_video_llm.picture.thumbnail import Pixels, compose, kept_mask, outline
 from free_video_llm.picture.timeline import TimeAxis
 from free_video_llm.web.markup import glyph
 from free_video_llm.web.timeline import show_at
@@ -43,8 +43,8 @@ def kept_frames(answer: Answer) -> str:
     evidence = answer.evidence
     marks = marks_for(part.name for part in evidence.pathways)
     axis = TimeAxis.of(evidence, 0.0, 1.0)
-    detailed = [p for p in evidence.pathways if not wording.is_overview(answer, p) and p.kept]
-    strips = [p for p in evidence.pathways if wording.is_overview(answer, p) and p.kept]
+    detailed = [p for p in evidence.pathways if not captions.is_overview(answer, p) and p.kept]
+    strips = [p for p in evidence.pathways if captions.is_overview(answer, p) and p.kept]
     parts = []
     if detailed:
         parts.append(_thumbnails(evidence, detailed, marks, axis))
@@ -74,7 +74,7 @@ def _thumbnails(
     )
     more = ""
     if len(kept) > MOST_THUMBNAILS:
-        rest = wording.count(len(kept) - MOST_THUMBNAILS, "more frame")
+        rest = captions.count(len(kept) - MOST_THUMBNAILS, "more frame")
         more = f'<p class="fvl-facts">and {rest}, in the lanes above and in the picture</p>'
     upright = " fvl-upright" if proportions(evidence) < 1 else ""
     return (
@@ -113,7 +113,7 @@ def _thumbnail(
         f'<img src="{data_uri(pixels)}" alt="">{frame}</span>'
         f'<span class="fvl-caption">{glyph(mark)}<b>{escape(axis.stamp(kept.second))}</b>'
         f'<span class="fvl-of" dir="auto">{escape(part.name)}</span>'
-        f'<span class="fvl-score">{wording.score(kept.score)}</span></span></button>'
+        f'<span class="fvl-score">{captions.score(kept.score)}</span></span></button>'
     )
 
 
@@ -132,7 +132,7 @@ def _strip(answer: Answer, part: PathwayEvidence, mark: Mark, axis: TimeAxis) ->
             f'style="aspect-ratio:{wide}/{high}"><span>{escape(axis.stamp(kept.second))}</span>'
             "</button>"
         )
-    note = f"{wording.count(len(part.kept), 'frame')}, {wording.how(answer, part)}"
+    note = f"{captions.count(len(part.kept), 'frame')}, {captions.how(answer, part)}"
     if len(shown) < len(part.kept):
         note += f"; {len(shown)} of them shown"
     return (

@@ -12,8 +12,8 @@ import gradio as gr
 from PIL import Image
 
 from free_video_llm import samples
-from free_video_llm.presets import PRESETS
-from free_video_llm.video import read_frames
+from free_video_llm.plans.presets import PRESETS
+from free_video_llm.video.read import read_frames
 from free_video_llm.web import handlers as acts
 from free_video_llm.web import markup
 from free_video_llm.web.handlers import SUGGESTIONS, Handlers

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from free_video_llm.errors import ConfigError, VideoError
-from free_video_llm.plan import Plan
-from free_video_llm.video import VideoInfo, probe
+from free_video_llm.plans.plan import Plan
+from free_video_llm.video.read import VideoInfo, probe
 
 MOST_OPTIONS = 12
 MOST_PLANS = 6

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from free_video_llm.picture import wording
-from free_video_llm.picture.marks import Mark, marks_for
+from free_video_llm.picture import captions
+from free_video_llm.picture.styles import Mark, marks_for
 from free_video_llm.web.limits import length
 
 if TYPE_CHECKING:
     from free_video_llm.pipeline import Answer
-    from free_video_llm.plan import Plan
+    from free_video_llm.plans.plan import Plan
     from free_video_llm.web.service import Reply
     from free_video_llm.web.sessions import Asked, Clip
 
@@ -151,7 +151,7 @@ def choices(answer: Answer) -> str:
 def spent(reply: Reply) -> float:
     """Seconds of asking, and of watching if this question was the one that needed it."""
     answer = reply.answers[0]
-    asking = sum(wording.asking_seconds(a) for a in reply.answers)
+    asking = sum(captions.asking_seconds(a) for a in reply.answers)
     watching = answer.timings.decode + answer.timings.encode if reply.watched else 0.0
     return asking + watching
 
@@ -159,8 +159,8 @@ def spent(reply: Reply) -> float:
 def cost(reply: Reply) -> str:
     """What the reply took, in words."""
     answer = reply.answers[0]
-    asking = wording.seconds(sum(wording.asking_seconds(a) for a in reply.answers))
-    watching = wording.seconds(answer.timings.decode + answer.timings.encode)
+    asking = captions.seconds(sum(captions.asking_seconds(a) for a in reply.answers))
+    watching = captions.seconds(answer.timings.decode + answer.timings.encode)
     if reply.watched:
         return f"Watched in {watching}, once for all questions; answered in {asking}."
     return f"Answered in {asking}; the clip was watched before ({watching})."
@@ -182,7 +182,7 @@ def tokens(answer: Answer) -> str:
         mark = marks[part.name]
         share = 100 * part.tokens / whole
         bar.append(f'<i style="width:{share:.3f}%;background:{mark.color}"></i>')
-        detail = ", ".join(filter(None, (wording.per_frame(part), wording.how(answer, part))))
+        detail = ", ".join(filter(None, (captions.per_frame(part), captions.how(answer, part))))
         rows.append(
             f'<li>{glyph(mark)}<span dir="auto">{escape(part.name)}</span><b>{part.tokens:,}</b>'
             f"<span>{escape(detail)}</span></li>"
@@ -221,8 +221,8 @@ def asked_before(asked: Sequence[Asked]) -> str:
 def comparison(reply: Reply) -> str:
     """One question under several plans: the table, the picture, the downloads."""
     rows = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(wording.plan_name(answer))}</th>'
-        f"<td>{answer.evidence.tokens:,}</td><td>{wording.asking_seconds(answer):.2f}</td>"
+        f'<tr><th scope="row" dir="auto">{escape(captions.plan_name(answer))}</th>'
+        f"<td>{answer.evidence.tokens:,}</td><td>{captions.asking_seconds(answer):.2f}</td>"
         f'<td dir="auto">{escape(answer.text) or "<i>nothing</i>"}</td></tr>'
         for answer in reply.answers
     )

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 import torch
 
-from free_video_llm.errors import ConfigError
+from free_video_llm.errors import ConfigError, one_of
 from free_video_llm.pipeline import VideoLLM
-from free_video_llm.suggest import one_of
 
 TINY = "tiny"
 

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from free_video_llm import samples
 from free_video_llm.errors import ConfigError, MissingExtraError
 from free_video_llm.pipeline import VideoLLM
+from free_video_llm.web.allow_list import Gate
 from free_video_llm.web.folder import private_folder
-from free_video_llm.web.gate import Gate
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
 from free_video_llm.web.service import Service

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from free_video_llm.picture import wording
-from free_video_llm.picture.marks import Mark, marks_for
+from free_video_llm.picture import captions
+from free_video_llm.picture.styles import Mark, marks_for
 from free_video_llm.picture.timeline import ScoreAxis, TimeAxis
 from free_video_llm.web.markup import glyph
 
@@ -53,7 +53,9 @@ def timeline(answer: Answer) -> str:
 
 def show_at(second: float, axis: TimeAxis, name: str, score: float) -> str:
     """A button's label: what it stands for and what it does."""
-    return f"{name}, {axis.stamp(second)}, similarity {wording.score(score)}: show it in the player"
+    return (
+        f"{name}, {axis.stamp(second)}, similarity {captions.score(score)}: show it in the player"
+    )
 
 
 def _button(
@@ -64,12 +66,12 @@ def _button(
     return (
         f'<button type="button" class="fvl-mark" style="left:{_share(axis, second):.3f}%" '
         f'data-second="{second:.4f}" tabindex="{0 if first else -1}" aria-label="{label}" '
-        f'title="{escape(axis.stamp(second))}, {wording.score(score)}">{inside}</button>'
+        f'title="{escape(axis.stamp(second))}, {captions.score(score)}">{inside}</button>'
     )
 
 
 def _lane(name: str, shape: str, buttons: str, count: int) -> str:
-    label = escape(f"{name}: {wording.count(count, 'frame')}")
+    label = escape(f"{name}: {captions.count(count, 'frame')}")
     return (
         f'<div class="fvl-row"><span class="fvl-name" dir="auto">{shape}<span>{escape(name)}'
         f'</span></span><div class="fvl-lane" role="group" aria-label="{label}">{buttons}</div>'
@@ -113,7 +115,7 @@ def _spots(
 ) -> Iterable[str]:
     """The detailed pathways' marks on the curve; the lanes below have the buttons."""
     detailed: Sequence[PathwayEvidence] = [
-        part for part in evidence.pathways if not wording.is_overview(answer, part)
+        part for part in evidence.pathways if not captions.is_overview(answer, part)
     ]
     for part in detailed:
         for kept in part.kept:
@@ -124,9 +126,9 @@ def _spots(
 def _summary(evidence: Evidence, axis: TimeAxis) -> str:
     best = int(evidence.scores.argmax())
     return (
-        f"Similarity of the question with {wording.count(len(evidence.frames), 'frame')}, "
-        f"from {wording.score(float(evidence.scores.min()))} to "
-        f"{wording.score(float(evidence.scores.max()))}, highest at "
+        f"Similarity of the question with {captions.count(len(evidence.frames), 'frame')}, "
+        f"from {captions.score(float(evidence.scores.min()))} to "
+        f"{captions.score(float(evidence.scores.max()))}, highest at "
         f"{axis.stamp(float(evidence.frames.seconds[best]))}"
     )
 

@@ -1,0 +1,1 @@
+"""Visual tokens and a prompt to text."""

@@ -1,0 +1,321 @@
+"""The image LLM: visual tokens and a prompt go in, text comes out. Batches of different lengths.
+
+Knows nothing of videos, frames or plans.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from free_video_llm.errors import ConfigError
+from free_video_llm.llm.prefill import prefill
+from free_video_llm.llm.prefix_tree import pair_cost, tree
+from free_video_llm.llm.prompts import IMAGE
+from free_video_llm.profiling.stopwatch import now
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from free_video_llm.llm.kv_cache import KeyValues
+
+#: What stands for the image in a list of token ids, as in LLaVA.
+IMAGE_ID = -200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How the answer is decoded; greedy unless `temperature` is above 0.
+
+    `num_beams`, `top_p`, `top_k`, `repetition_penalty` mean what they mean in transformers.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    num_beams: int = 1
+    repetition_penalty: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens is at least 1, not {self.max_new_tokens}")
+        if self.temperature < 0:
+            raise ConfigError(f"temperature is 0 (greedy) or more, not {self.temperature}")
+        if self.temperature == 0 and (self.top_p is not None or self.top_k is not None):
+            raise ConfigError("top_p and top_k need a temperature above 0")
+        if self.num_beams < 1:
+            raise ConfigError(f"num_beams is at least 1, not {self.num_beams}")
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments for `generate`."""
+        sampling = self.temperature > 0
+        named: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "do_sample": sampling,
+            "num_beams": self.num_beams,
+            "temperature": self.temperature if sampling else None,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "repetition_penalty": self.repetition_penalty,
+        }
+        return {
+            k: v
+            for k, v in named.items()
+            if v is not None or k in ("temperature", "top_p", "top_k")
+        }
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer: its text, its token ids (as generated, end token included) and the seconds of
+    the pre-fill, of all that followed, and of each token after the first (of its whole batch)."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_tokens: int
+    prefill_seconds: float
+    decode_seconds: float
+    token_seconds: tuple[float, ...] = ()
+
+
+class TwoLayerProjector:
+    """LLaVA's `mlp2x_gelu` (or one linear layer) as two steps; see `perception.Projector`."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def _cast(self, values: torch.Tensor) -> torch.Tensor:
+        weight = self.module.linear_1.weight
+        dtype = weight.dtype if weight.dtype.is_floating_point else values.dtype
+        return values.to(weight.device, dtype)
+
+    def hidden(self, patches: torch.Tensor) -> torch.Tensor:
+        """[...,C] to [...,D], after the GELU."""
+        result: torch.Tensor = self.module.act(self.module.linear_1(self._cast(patches)))
+        return result
+
+    def out(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[...,D] to [...,D]."""
+        result: torch.Tensor = self.module.linear_2(hidden)
+        return result
+
+
+class _Clock:
+    """A logits processor that changes nothing and notes when the scores of each token came."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start = now(device)
+        self.times: list[float] = []
+
+    def __call__(self, token_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.times.append(now(self.device))
+        return scores
+
+
+class ImageLLM:
+    """A projector and a language model, of a transformers LLaVA.
+
+    Args:
+        model: `LlavaForConditionalGeneration` or `LlavaNextForConditionalGeneration`.
+        tokenizer: the language model's.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.projector = TwoLayerProjector(model.model.multi_modal_projector)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens that the language model can hold, prompt and answer together.
+
+        Dynamic NTK scaling stretches it by its factor (METHOD §1.9).
+        """
+        config = self.model.config.text_config
+        rope = getattr(config, "rope_parameters", None) or {}
+        factor = rope.get("factor") or 1.0
+        return int(config.max_position_embeddings * factor)
+
+    def _is_stretched(self, tokens: int) -> bool:
+        """Whether so many tokens need positions scaled by dynamic NTK."""
+        config = self.model.config.text_config
+        kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+        return kind == "dynamic" and tokens > config.max_position_embeddings
+
+    def tokenize(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, `IMAGE_ID` where `<image>` stands, as LLaVA does it.
+
+        Raises:
+            ConfigError: not exactly one `<image>`.
+        """
+        pieces = prompt.split(IMAGE)
+        if len(pieces) != 2:
+            raise ConfigError(f"a prompt has exactly one {IMAGE}, this one has {len(pieces) - 1}")
+        before, after = (list(self.tokenizer(piece)["input_ids"]) for piece in pieces)
+        bos = self.tokenizer.bos_token_id
+        if after and bos is not None and after[0] == bos:
+            after = after[1:]
+        return [*before, IMAGE_ID, *after]
+
+    def embed(self, token_ids: Sequence[int], visual: torch.Tensor) -> torch.Tensor:
+        """Embeddings [L,D] of a prompt with the visual tokens [N,D] in the image's place."""
+        at = list(token_ids).index(IMAGE_ID)
+        table = self.model.get_input_embeddings()
+
+        def look_up(ids: Sequence[int]) -> torch.Tensor:
+            result: torch.Tensor = table(torch.tensor(ids, dtype=torch.long, device=self.device))
+            return result
+
+        head, tail = look_up(token_ids[:at]), look_up(token_ids[at + 1 :])
+        return torch.cat([head, visual.to(self.device, head.dtype), tail])
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[str],
+        visual: Sequence[torch.Tensor],
+        *,
+        decoding: Decoding | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[Generation]:
+        """Answer a batch of prompts, each with its own visual tokens [N_i,D].
+
+        Raises:
+            ConfigError: a prompt does not fit into the model's positions.
+        """
+        decoding = decoding or Decoding()
+        embeds = [self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)]
+        longest = max(len(e) for e in embeds)
+        if longest + decoding.max_new_tokens > self.max_positions:
+            raise ConfigError(
+                f"prompt and answer need {longest + decoding.max_new_tokens} tokens, this model "
+                f"holds {self.max_positions}: take a plan with fewer tokens, fewer frames, or "
+                "rope_scaling_factor=2"
+            )
+        if len(embeds) > 1 and self._is_stretched(longest + decoding.max_new_tokens):
+            # Positions are then scaled by the longest prompt of a pass: each has one of its own.
+            return [
+                self.generate([p], [v], decoding=decoding, stop=stop)[0]
+                for p, v in zip(prompts, visual, strict=True)
+            ]
+        if decoding.seed is not None:
+            torch.manual_seed(decoding.seed)
+        extra: dict[str, Any] = {}
+        if stop:
+            extra["stopping_criteria"] = [self._stopper(stop)]
+        clock = _Clock(self.device)
+        order: Sequence[int] = range(len(embeds))
+        store = self._key_values(len(embeds), longest, decoding)
+        if store is not None:
+            written = 0
+            if len(embeds) > 1:
+                order, written = self._prefill(embeds, store), longest - 1
+            extra["past_key_values"] = store.cache(slice(0, len(embeds)), written)
+        embeds = [embeds[row] for row in order]
+        inputs = embeds[0].new_zeros(len(embeds), longest, embeds[0].shape[1])
+        mask = torch.zeros(len(embeds), longest, dtype=torch.long, device=inputs.device)
+        for row, e in enumerate(embeds):  # so that all answers begin together
+            inputs[row, longest - len(e) :] = e
+            if store is None:
+                mask[row, longest - len(e) :] = 1
+            else:  # pre-filled from the left
+                mask[row, : len(e) - 1] = 1
+                mask[row, -1] = 1
+        output = self.model.generate(
+            inputs_embeds=inputs,
+            attention_mask=mask,
+            pad_token_id=self._pad_id(),
+            logits_processor=[clock],
+            **decoding.arguments(),
+            **extra,
+        )
+        end = now(self.device)
+        answers = {
+            number: self._generation(row, stop, len(e), clock, end)
+            for number, row, e in zip(order, output.tolist(), embeds, strict=True)
+        }
+        return [answers[number] for number in range(len(answers))]
+
+    def _key_values(self, rows: int, longest: int, decoding: Decoding) -> KeyValues | None:
+        """Room for prompts and answers; None where transformers has to keep them in its own way:
+        for beams, and for models that do not attend to all that went before."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
+        from free_video_llm.llm.kv_cache import GROWTH, KeyValues
+
+        layers = DynamicCache(config=self.model.config).layers
+        if decoding.num_beams > 1 or any(type(layer) is not DynamicLayer for layer in layers):
+            return None
+        room = longest + min(decoding.max_new_tokens, GROWTH)
+        return KeyValues(layers=len(layers), rows=rows, room=room)
+
+    def _prefill(self, embeds: Sequence[torch.Tensor], store: KeyValues) -> Sequence[int]:
+        """All prompts but for their last positions; returns the order they are stored in."""
+        prompts = [e[:-1] for e in embeds]
+        model = self.model.model.language_model
+        branches = tree(dict(enumerate(prompts)), pair=pair_cost(model))
+        prefill(model, prompts, branches, store)
+        return branches.rows
+
+    def _pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return int((self._end_ids() or [0])[0] if pad is None else pad)
+
+    def _end_ids(self) -> list[int]:
+        end = self.model.generation_config.eos_token_id
+        if end is None:
+            end = self.tokenizer.eos_token_id
+        if end is None:
+            return []
+        return list(end) if isinstance(end, list | tuple) else [end]
+
+    def _stopper(self, stop: Sequence[str]) -> Callable[..., torch.Tensor]:
+        """Says of every answer [B,L] whether it holds one of the texts: bool [B]."""
+        recent = max(len(text) for text in stop) + 8  # a token is one byte or more
+
+        def stopped(token_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            texts = [self._decode(row, special=True) for row in token_ids[:, -recent:].tolist()]
+            found = [any(text in answer for text in stop) for answer in texts]
+            return torch.tensor(found, device=token_ids.device)
+
+        return stopped
+
+    def _decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=not special)
+        return text
+
+    def _generation(
+        self, row: list[int], stop: Sequence[str], prompt: int, clock: _Clock, end: float
+    ) -> Generation:
+        ids = self._cut(row, stop)
+        first = clock.times[0]
+        each = tuple(later - t for t, later in itertools.pairwise(clock.times[: len(ids)]))
+        text = self._decode(ids)
+        for word in stop:  # where its tokens are no special ones, and so not left out
+            text = text.split(word)[0]
+        return Generation(text.strip(), tuple(ids), prompt, first - clock.start, end - first, each)
+
+    def _cut(self, row: list[int], stop: Sequence[str]) -> list[int]:
+        """The ids up to the one that ended the answer (a batch is padded after it)."""
+        ends = set(self._end_ids())
+        whole = self._decode(row, special=True)
+        stops = any(text in whole for text in stop)
+        for count, number in enumerate(row, start=1):
+            if number in ends:
+                return row[:count]
+            if stops and any(text in self._decode(row[:count], special=True) for text in stop):
+                return row[:count]
+        return row

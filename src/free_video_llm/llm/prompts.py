@@ -1,0 +1,126 @@
+"""Prompt templates by `conv_mode` (METHOD §1): a question becomes the text around `<image>`.
+
+Knows nothing of tokenizers or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from free_video_llm.errors import ConfigError, one_of
+
+IMAGE = "<image>"
+#: What ends a turn in ChatML; a tokenizer that has it as one token is of a ChatML model.
+END_OF_TURN = "<|im_end|>"
+
+_SEQUENCE = "The input consists of a sequence of key frames from a video."
+_CONCISELY = (
+    "Answer concisely with overall content and context of the video, highlighting any significant "
+    "events, characters, or objects that appear throughout the video."
+)
+_EXPERT = (
+    "You are a helpful expert in video analysis. Select the best option to answer the question."
+)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with `{question}` and, for multiple choice, `{options}`.
+
+    `stop` are texts that end the model's turn, besides its end of sequence. Vicuna and Mistral end
+    theirs with the end of sequence itself, and nothing else stops them in the released code.
+    """
+
+    text: str
+    stop: tuple[str, ...] = ()
+
+    @property
+    def multiple_choice(self) -> bool:
+        return "{options}" in self.text
+
+    def fill(self, question: str, options: Sequence[str] = ()) -> str:
+        """The whole prompt. Braces in a question are left as they are.
+
+        Raises:
+            ConfigError: options for a template without them, or none for one that needs them.
+        """
+        if bool(options) != self.multiple_choice:
+            raise ConfigError(
+                "this prompt template is for multiple choice: give options"
+                if self.multiple_choice
+                else "this prompt template takes no options: choose a multiple_choice_… conv_mode"
+            )
+        parts = self.text.split("{question}")
+        filled = question.replace(IMAGE, "").join(parts)
+        if options:
+            listed = "".join(
+                f"({chr(ord('A') + i)}) {option.replace(IMAGE, '')}\n"
+                for i, option in enumerate(options)
+            )
+            head, tail = filled.rsplit("{options}", 1)
+            filled = head + listed + tail
+        return filled
+
+
+def _chatml(system: str, user: str, answer: str) -> str:
+    return (
+        f"<|im_start|>system\n {system} <|im_end|>\n<|im_start|>user\n {IMAGE}\n{user} <|im_end|>\n"
+        f"<|im_start|>assistant\n{answer}"
+    )
+
+
+_CHATML_STOP = (END_OF_TURN,)
+_CHOICE = _SEQUENCE + "\nQuestion: {question}\nOptions:\n{options}Only give the best option."
+_ASK = _SEQUENCE + " " + _CONCISELY + " Question: {question}"
+
+TEMPLATES: dict[str, Template] = {
+    "image_seq_v3": Template(f"USER: {IMAGE}\n{_ASK} \nASSISTANT:\nAnswer: In the video,"),
+    "image_seq_34b_v3": Template(
+        _chatml("Answer the question.", _ASK, "Answer: In the video,"), stop=_CHATML_STOP
+    ),
+    "image_seq_mistral_v3": Template(f"[INST] {IMAGE}\n{_ASK} [/INST]\nAnswer: In the video,"),
+    "multiple_choice_allvideo_v4": Template(
+        f"{_EXPERT} USER: {IMAGE}\n{_CHOICE} \nASSISTANT:\nAnswer: Best option:("
+    ),
+    "multiple_choice_allvideo_34b_v4": Template(
+        _chatml(_EXPERT, _CHOICE, "Answer: Best option:("), stop=_CHATML_STOP
+    ),
+    "multiple_choice_allvideo_mistral_v4": Template(
+        f"[INST] {_EXPERT} {IMAGE}\n{_CHOICE} [/INST]\nAnswer: Best option:("
+    ),
+    "plain": Template(f"USER: {IMAGE}\n{{question}} ASSISTANT:"),
+    "plain_choice": Template(f"USER: {IMAGE}\n{{question}}\n{{options}}ASSISTANT: ("),
+}
+
+_CHOICE_OF = {
+    "image_seq_v3": "multiple_choice_allvideo_v4",
+    "image_seq_34b_v3": "multiple_choice_allvideo_34b_v4",
+    "image_seq_mistral_v3": "multiple_choice_allvideo_mistral_v4",
+    "plain": "plain_choice",
+}
+
+
+def template_named(conv_mode: str) -> Template:
+    """Raises ConfigError naming the nearest known mode."""
+    one_of("conv_mode", conv_mode, TEMPLATES, ConfigError)
+    return TEMPLATES[conv_mode]
+
+
+def choice_mode(conv_mode: str) -> str:
+    """The multiple-choice form of a mode (a multiple-choice mode is its own)."""
+    if template_named(conv_mode).multiple_choice:
+        return conv_mode
+    return _CHOICE_OF[conv_mode]
+
+
+def guess_conv_mode(llm_type: str, *, chatml: bool) -> str:
+    """The mode that fits a checkpoint: ChatML where its tokenizer has the tokens, else by the LLM.
+
+    Examples:
+        >>> guess_conv_mode("llama", chatml=True)  # LLaVA-v1.6-34B, on Yi
+        'image_seq_34b_v3'
+    """
+    if chatml:
+        return "image_seq_34b_v3"
+    return "image_seq_mistral_v3" if llm_type == "mistral" else "image_seq_v3"

@@ -1,0 +1,1 @@
+"""Model families and their files: from a name or folder to a running model."""

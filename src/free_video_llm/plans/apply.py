@@ -1,0 +1,297 @@
+"""From a video's features and a question to a plan's visual tokens: select, crop, pool, project.
+
+Knows nothing of decoding, towers or language models. Work is saved exactly: crops are taken before
+projection, and averages between the projector's two linear layers, with which they commute.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from free_video_llm.encoder.features import Memo, VideoFeatures
+from free_video_llm.plans.crop import Box, kept_cells
+from free_video_llm.plans.plan import TIMES_ROWS_COLUMNS, WINDOWS, Pathway, Plan, Pool
+from free_video_llm.plans.pool import is_average, pool_grid, reduce_windows, window_table
+from free_video_llm.plans.select import select_frames
+from free_video_llm.profiling.stopwatch import Stopwatch
+
+#: Patches projected at once: bounds memory, for a 7B model's width to about a quarter gigabyte.
+PATCHES_AT_ONCE = 16_384
+
+
+class Projector(Protocol):
+    """From tower patches to LLM tokens, in two steps of which the second is linear."""
+
+    def hidden(self, patches: torch.Tensor) -> torch.Tensor:
+        """[...,C] to [...,D']: everything up to the last linear layer."""
+        ...
+
+    def out(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[...,D'] to [...,D]: the last linear layer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a pathway kept of one frame.
+
+    `box` is in cells of the grid as read (`rows` × `columns`), None where nothing was cropped;
+    `similarity` [rows,columns] is the map that the box came from. In the released geometry that
+    reading is not the true grid.
+    """
+
+    frame: int
+    rows: int
+    columns: int
+    box: Box | None = None
+    similarity: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """The tokens that stand for a video in the prompt, and where each came from.
+
+    Attributes:
+        embeds: [N,D].
+        pathway: int64 [N], index into `names`.
+        frame: int64 [N], index into the sampled frames, -1 where a token spans several.
+        region: float [N,4], left, top, right, bottom of the patches a token was made of, as
+            shares of the frame's width and height.
+        names: the pathways' names.
+        looks: by pathway, what was kept of each frame.
+        scores: [T], similarity of every sampled frame with the question.
+    """
+
+    embeds: torch.Tensor
+    pathway: torch.Tensor
+    frame: torch.Tensor
+    region: torch.Tensor
+    names: tuple[str, ...]
+    looks: dict[str, tuple[Look, ...]]
+    scores: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    def count_by_pathway(self) -> dict[str, int]:
+        """Tokens of each pathway."""
+        return {name: int((self.pathway == i).sum()) for i, name in enumerate(self.names)}
+
+
+@torch.inference_mode()
+def perceive(
+    features: VideoFeatures,
+    prompt: torch.Tensor,
+    plan: Plan,
+    projector: Projector,
+    *,
+    memo: Memo | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> VisualTokens:
+    """Select frames, crop regions, pool and project (paper §3; METHOD §1.5 to §1.8).
+
+    Args:
+        features: of T frames.
+        prompt: [P], the question's unit vector in the joint space.
+        plan: what to keep.
+        projector: of the language model.
+        memo: kept between questions on one video, so that what is worked out for one (a frame's
+            overview, a frame's patches in the joint space) is not for the next.
+        stopwatch: gets the seconds of "select" (frames and regions) and "project".
+
+    Raises:
+        PlanError: the plan cannot be applied to this clip.
+    """
+    memo = {} if memo is None else memo
+    work = _Work(features, prompt, plan, projector, memo, stopwatch or Stopwatch())
+    with work.stopwatch.step("select"):
+        scores = features.frame_vectors @ prompt
+        frames = select_frames(plan, scores, features.frame_vectors)
+    embeds, frame_of, region, looks = [], [], [], {}
+    for pathway in plan.pathways:
+        way = _detail if pathway.pool.kind in WINDOWS else _overview
+        part = way(work, pathway, frames[pathway.name])
+        embeds.append(part[0])
+        frame_of.append(part[1])
+        region.append(part[2])
+        looks[pathway.name] = part[3]
+    sizes = torch.tensor([len(e) for e in embeds])
+    return VisualTokens(
+        embeds=torch.cat(embeds),
+        pathway=torch.repeat_interleave(torch.arange(len(sizes)), sizes),
+        frame=torch.cat(frame_of),
+        region=torch.cat(region),
+        names=tuple(p.name for p in plan.pathways),
+        looks=looks,
+        scores=scores,
+    )
+
+
+_Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[Look, ...]]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all pathways of one question have in common."""
+
+    features: VideoFeatures
+    prompt: torch.Tensor
+    plan: Plan
+    projector: Projector
+    memo: Memo
+    stopwatch: Stopwatch
+
+
+def _detail(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
+    """Frames pooled by small windows, cropped before they are projected."""
+    side = work.features.side
+    rows, columns = work.plan.read_grid(pathway, side)
+    cells = torch.arange(rows * columns).expand(len(frames), -1)
+    looks = tuple(Look(frame, rows, columns) for frame in frames)
+    if pathway.crop is not None and frames:
+        with work.stopwatch.step("select"):
+            similarity = region_similarity(
+                work.features, frames, pathway, work.prompt, work.plan, memo=work.memo
+            ).reshape(len(frames), rows, columns)
+            cells, boxes = kept_cells(similarity, pathway.crop)
+            looks = tuple(
+                Look(frame, rows, columns, box, heat)
+                for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)
+            )
+    table = window_table(side, pathway.pool)
+    with work.stopwatch.step("project"):
+        tokens = _project_cells(work, pathway.pool, frames, table, cells)
+    bounds = _cell_bounds(side, table)[cells]
+    frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
+    return tokens.flatten(0, 1), frame_of, bounds.flatten(0, 1), looks
+
+
+def _project_cells(
+    work: _Work, pool: Pool, frames: list[int], table: torch.Tensor, cells: torch.Tensor
+) -> torch.Tensor:
+    """The pooled tokens [n,k,D] of `cells` [n,k], of which `table` [·,window] names the patches."""
+    patches, projector = work.features.llm_states[:, 1:], work.projector
+    kept = []
+    step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
+    for start in range(0, len(frames) or 1, step):  # once even for no frame: [0,k,D]
+        which = torch.tensor(frames[start : start + step], dtype=torch.long)
+        windows = table[cells[start : start + step]]  # [n,k,window]
+        hidden = projector.hidden(patches[which[:, None, None], windows])
+        if is_average(pool):
+            kept.append(projector.out(reduce_windows(hidden, pool)))
+        else:
+            kept.append(reduce_windows(projector.out(hidden), pool))
+    return torch.cat(kept)
+
+
+def region_similarity(
+    features: VideoFeatures,
+    frames: list[int],
+    pathway: Pathway,
+    prompt: torch.Tensor,
+    plan: Plan,
+    *,
+    memo: Memo | None = None,
+) -> torch.Tensor:
+    """Cosine of the question with each cell of the pooled grid: [n, rows, columns].
+
+    Where the scoring model's grid differs from the LLM tower's, its map is interpolated.
+    """
+    joint = features.joint_patches(frames, normalised=plan.geometry == "true", memo=memo)
+    rows, columns = pathway.pool.grid_of(features.side)
+    if joint.shape[1] == features.side:
+        pooled = pool_grid(joint, pathway.pool)
+        return F.normalize(pooled, dim=-1) @ prompt
+    similarity = F.normalize(joint, dim=-1) @ prompt
+    return F.interpolate(
+        similarity[:, None], (rows, columns), mode="bilinear", align_corners=False
+    )[:, 0]
+
+
+def _overview(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
+    """Frames averaged to a coarse grid."""
+    pool, features = pathway.pool, work.features
+    with work.stopwatch.step("project"):
+        tokens = _project_overview(work, pool, frames)
+    count, rows, columns = tokens.shape[:3]
+    frame_of = torch.tensor([-1] * count if pool.over_time else frames, dtype=torch.long)
+    region = _adaptive_bounds(features.side, rows, columns).repeat(count, 1)
+    looks = tuple(Look(frame, rows, columns) for frame in frames)
+    return tokens.flatten(0, 2), frame_of.repeat_interleave(rows * columns), region, looks
+
+
+def _project_overview(work: _Work, pool: Pool, frames: list[int]) -> torch.Tensor:
+    """[T',rows,columns,D], averaged between the projector's two layers."""
+    features, projector, memo = work.features, work.projector, work.memo
+    if not frames:
+        return projector.out(pool_grid(projector.hidden(features.patches[:1]), pool))[:0]
+    if pool.over_time:
+        key = (pool, tuple(frames))
+        if key not in memo:
+            memo[key] = projector.out(_pooled_over_time(features, frames, pool, projector))
+        return memo[key]
+    keys = {frame: (pool, frame) for frame in frames}
+    missing = [frame for frame, key in keys.items() if key not in memo]
+    for some, pooled in _pooled_frames(features, missing, pool, projector):
+        grids = projector.out(pooled)
+        memo.update((keys[frame], grid) for frame, grid in zip(some, grids, strict=True))
+    return torch.stack([memo[keys[frame]] for frame in frames])
+
+
+def _pooled_frames(
+    features: VideoFeatures, frames: list[int], pool: Pool, projector: Projector
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Some frames at a time, and [n,rows,columns,D'] of them after the projector's first layer."""
+    step = max(1, PATCHES_AT_ONCE // features.side**2)
+    for start in range(0, len(frames), step):
+        some = frames[start : start + step]
+        yield some, pool_grid(projector.hidden(features.patches[some]), pool)
+
+
+def _pooled_over_time(
+    features: VideoFeatures, frames: list[int], pool: Pool, projector: Projector
+) -> torch.Tensor:
+    """[T',rows,columns,D'], holding a few frames' patches at a time: means over space and over time
+    may be taken one after the other."""
+    if pool.kind == "temporal_global_pool":
+        whole = Pool(kind="concat")
+        sums = (grids.sum(0) for _, grids in _pooled_frames(features, frames, whole, projector))
+        return (functools.reduce(torch.add, sums) / len(frames))[None]
+    times, rows, columns = TIMES_ROWS_COLUMNS
+    coarse = Pool(kind="adaptive_2d_pool", grid=(rows, columns))
+    grids = torch.cat([g for _, g in _pooled_frames(features, frames, coarse, projector)])
+    by_cell = grids.flatten(1).T  # [rows*columns*D', T]
+    return F.adaptive_avg_pool1d(by_cell, times).T.reshape(times, *grids.shape[1:])
+
+
+def _cell_bounds(side: int, table: torch.Tensor) -> torch.Tensor:
+    """Left, top, right, bottom of each pooled cell as shares of the frame: float [cells,4]."""
+    y, x = table // side, table % side
+    edges = (x.amin(1), y.amin(1), x.amax(1) + 1, y.amax(1) + 1)
+    return torch.stack(edges, 1).float() / side
+
+
+def _adaptive_bounds(side: int, rows: int, columns: int) -> torch.Tensor:
+    """The same for adaptive pooling, whose windows run from floor(i·S/n) to ceil((i+1)·S/n)."""
+
+    def edges(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        i = torch.arange(count)
+        return i * side // count, ((i + 1) * side + count - 1) // count
+
+    (top, bottom), (left, right) = edges(rows), edges(columns)
+    grid = torch.stack(
+        [
+            left.expand(rows, -1),
+            top[:, None].expand(-1, columns),
+            right.expand(rows, -1),
+            bottom[:, None].expand(-1, columns),
+        ],
+        -1,
+    )
+    return grid.reshape(rows * columns, 4).float() / side

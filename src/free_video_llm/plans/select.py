@@ -1,0 +1,139 @@
+"""Chooses frames: pure functions from similarities and counts to frame indices.
+
+Knows nothing of files or models. METHOD §1.5 and §1.8; what the released code does otherwise has
+a function of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from free_video_llm.plans.plan import Plan
+
+#: Two frames whose vectors are closer than this cosine show the same thing.
+NEAR_DUPLICATE = 0.95
+
+
+def most_similar(scores: torch.Tensor, count: int, *, exclude: Collection[int] = ()) -> list[int]:
+    """The `count` frames of highest score, in time order (prompt-guided temporal sampling).
+
+    `scores` is float [T]. Fewer where `exclude` leaves fewer.
+
+    Examples:
+        >>> most_similar(torch.tensor([0.1, 0.9, 0.3, 0.8]), 2)
+        [1, 3]
+    """
+    ranked = _ranked(scores, exclude)
+    return sorted(ranked[:count])
+
+
+def most_similar_released(scores: torch.Tensor, count: int) -> list[int]:
+    """The end of the ascending sort, as the released code takes it: of equal frames the later.
+
+    A clip with fewer frames than were asked for repeats some, so equals occur.
+
+    Examples:
+        >>> most_similar_released(torch.tensor([0.9, 0.9, 0.3, 0.9]), 2)
+        [1, 3]
+    """
+    return sorted(torch.sort(scores).indices.tolist()[-count:])
+
+
+def most_similar_diverse(
+    scores: torch.Tensor,
+    vectors: torch.Tensor,
+    count: int,
+    *,
+    exclude: Collection[int] = (),
+    limit: float = NEAR_DUPLICATE,
+) -> list[int]:
+    """The best frames of which no two look alike, in time order.
+
+    Goes down the ranking and passes over frames whose cosine with a chosen one is above `limit`;
+    where that leaves places, the best of those passed over fill them. `scores` [T], `vectors`
+    [T,P] of unit length.
+    """
+    ranked = _ranked(scores, exclude)
+    closeness = vectors @ vectors.T
+    chosen: list[int] = []
+    for frame in ranked:
+        if len(chosen) == count:
+            break
+        if all(closeness[frame, other] <= limit for other in chosen):
+            chosen.append(frame)
+    rest = [frame for frame in ranked if frame not in chosen]
+    return sorted(chosen + rest[: count - len(chosen)])
+
+
+def _ranked(scores: torch.Tensor, exclude: Collection[int]) -> list[int]:
+    order: list[int] = torch.sort(scores, descending=True, stable=True).indices.tolist()
+    return [frame for frame in order if frame not in exclude]
+
+
+def spread_evenly(total: int, count: int, *, exclude: Collection[int] = ()) -> list[int]:
+    """`count` of `total` frames, evenly spread, the first and the last among them.
+
+    Frames in `exclude` are passed over. A single one is taken from the middle.
+
+    Examples:
+        >>> spread_evenly(50, 5)
+        [0, 12, 24, 37, 49]
+        >>> spread_evenly(50, 1)
+        [24]
+    """
+    free = [frame for frame in range(total) if frame not in exclude]
+    count = min(count, len(free))
+    if count == 1:
+        return [free[(len(free) - 1) // 2]]
+    step = (len(free) - 1) / max(count - 1, 1)
+    return [free[round(i * step)] for i in range(count)]
+
+
+def spread_released(total: int, count: int) -> list[int]:
+    """`int(linspace(0, T, m+1))[:m]`: the released code's uniform frames (METHOD §1.8).
+
+    Begins with frame 0, never reaches the end, repeats frames of a clip shorter than `count`.
+    """
+    return torch.linspace(0, total, count + 1).int().tolist()[:count]  # type: ignore[no-any-return]
+
+
+def select_frames(plan: Plan, scores: torch.Tensor, vectors: torch.Tensor) -> dict[str, list[int]]:
+    """The frames of every pathway of a plan, each list in time order.
+
+    Args:
+        scores: float [T], similarity of each frame with the question.
+        vectors: float [T,P], the frames' unit vectors in the joint space.
+    """
+    total = len(scores)
+    counts = plan.frames_per_pathway(total)
+    released = plan.geometry == "released"
+    chosen: dict[str, list[int]] = {}
+    taken: set[int] = set()
+    # Prompt-guided pathways choose first: a uniform one can move over by a frame, they cannot.
+    order = sorted(plan.pathways, key=lambda p: p.select.kind == "uniform")
+    for pathway in order:
+        kind, count = pathway.select.kind, counts[pathway.name]
+        dedupes = plan.dedupes(pathway)
+        exclude = taken if dedupes else set()
+        if kind == "all":
+            frames = list(range(total))
+        elif kind == "uniform":
+            frames = (
+                spread_released(total, count)
+                if released
+                else spread_evenly(total, count, exclude=exclude)
+            )
+        elif kind == "prompt":
+            frames = (
+                most_similar_released(scores, count)
+                if released
+                else most_similar(scores, count, exclude=exclude)
+            )
+        else:
+            frames = most_similar_diverse(scores, vectors, count, exclude=exclude)
+        if dedupes:
+            taken.update(frames)
+        chosen[pathway.name] = frames
+    return {pathway.name: chosen[pathway.name] for pathway in plan.pathways}

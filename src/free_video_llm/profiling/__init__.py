@@ -1,0 +1,1 @@
+"""Measuring: operations, memory, seconds."""

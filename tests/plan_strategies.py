@@ -1,0 +1,72 @@
+"""Plans for tests to draw from: hypothesis strategies over every selector, pooling and crop."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from free_video_llm.errors import PlanError
+from free_video_llm.plans.plan import (
+    WINDOWS,
+    Crop,
+    CropKind,
+    Geometry,
+    Pathway,
+    Plan,
+    Pool,
+    PoolKind,
+    Select,
+)
+
+NAME_LETTERS = string.ascii_letters + string.digits + "-_é中"
+
+
+@st.composite
+def selects(draw: st.DrawFn, most: int = 100_000) -> Select:
+    """Any selector."""
+    kind = draw(st.sampled_from(["all", "uniform", "prompt", "prompt-diverse"]))
+    return Select(kind=kind, count=None if kind == "all" else draw(st.integers(1, most)))
+
+
+@st.composite
+def pools(draw: st.DrawFn, most: int = 4096) -> Pool:
+    """Any pooling."""
+    kind = draw(st.sampled_from(get_args(PoolKind)))
+    sizes = st.integers(1, most)
+    return Pool(kind=kind, grid=(draw(sizes), draw(sizes)) if kind == "adaptive_2d_pool" else None)
+
+
+@st.composite
+def pathways(
+    draw: st.DrawFn, name: str, most_frames: int = 100_000, most_cells: int = 4096
+) -> Pathway:
+    """Any pathway that can be, of a given name."""
+    pool, crop = draw(pools(most_cells)), None
+    if pool.kind in WINDOWS and draw(st.booleans()):
+        ratio = draw(st.floats(0, 1, exclude_min=True, exclude_max=True))
+        crop = Crop(ratio=ratio, kind=draw(st.sampled_from(get_args(CropKind))))
+    return Pathway(name=name, select=draw(selects(most_frames)), pool=pool, crop=crop)
+
+
+@st.composite
+def plans(draw: st.DrawFn, most_frames: int = 100_000, most_cells: int = 4096) -> Plan:
+    """Any plan of one to four pathways."""
+    usual = st.sampled_from(["slow", "middle", "fast"])
+    any_name = st.text(NAME_LETTERS, min_size=1, max_size=12)
+    names = draw(st.lists(usual | any_name, min_size=1, max_size=4, unique=True))
+    parts = tuple(draw(pathways(name, most_frames, most_cells)) for name in names)
+    return Plan(pathways=parts, geometry=draw(st.sampled_from(get_args(Geometry))))
+
+
+def plan_or_one_line(build: Callable[[Any], Plan], given: object) -> Plan | None:
+    """What `build` makes of anything: a plan, or a PlanError of one line and no other error."""
+    try:
+        return build(given)
+    except PlanError as error:
+        message = str(error)
+    assert "\n" not in message
+    assert 10 < len(message) < 600
+    return None
