@@ -13,7 +13,8 @@ import pytest
 from video_clips import assert_same_as_plain_decoding
 
 from free_video_llm.errors import VideoError
-from free_video_llm.video import decode, probe, read_frames, uniform_indices
+from free_video_llm.video import decode
+from free_video_llm.video.read import probe, read_frames, uniform_indices
 from media import cut, decode_all, make_pictures, make_sound, make_video, numbers_of, remux, scaled
 
 # --- damage ------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from video_clips import GOLDEN, IMPRECISE, SEEKABLE, SHARED, TIMELESS, assert_same_as_plain_decoding
 
-from free_video_llm.video import decode, read_frames, uniform_indices
+from free_video_llm.video import decode
+from free_video_llm.video.read import read_frames, uniform_indices
 from media import decode_all, make_video, numbers_of, remux, scaled
 
 # --- positions ---------------------------------------------------------------------------------
