@@ -21,7 +21,7 @@ from measure import Figure, Series, alone
 
 SECTION = "A question, and the next"
 MEMORY = "Memory of a question"
-PLAN = Plan.preset("paper", geometry="released")
+PLAN = Plan.preset("paper", rules="released")
 FRAMES = 50
 NEW_TOKENS = 16
 QUESTIONS = tuple(

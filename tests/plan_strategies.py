@@ -13,11 +13,11 @@ from free_video_llm.plans.plan import (
     WINDOWS,
     Crop,
     CropKind,
-    Geometry,
     Pathway,
     Plan,
     Pool,
     PoolKind,
+    Rules,
     Select,
 )
 
@@ -58,7 +58,7 @@ def plans(draw: st.DrawFn, most_frames: int = 100_000, most_cells: int = 4096) -
     any_name = st.text(NAME_LETTERS, min_size=1, max_size=12)
     names = draw(st.lists(usual | any_name, min_size=1, max_size=4, unique=True))
     parts = tuple(draw(pathways(name, most_frames, most_cells)) for name in names)
-    return Plan(pathways=parts, geometry=draw(st.sampled_from(get_args(Geometry))))
+    return Plan(pathways=parts, rules=draw(st.sampled_from(get_args(Rules))))
 
 
 def plan_or_one_line(build: Callable[[Any], Plan], given: object) -> Plan | None:

@@ -39,7 +39,7 @@ def ask(llm: VideoLLM, frames: Frames, wanted: dict[str, Any]) -> Answer:
     return llm.watch(frames).ask(
         wanted["question"],
         plan=wanted["temporal_aggregation"],
-        geometry="released",
+        rules="released",
         conv_mode=wanted.get("conv_mode"),
         max_new_tokens=16,
     )
@@ -99,7 +99,7 @@ def test_boxes(case: Case) -> None:
 
 
 def test_token_count(case: Case) -> None:
-    plan = Plan.parse(case.wanted["temporal_aggregation"], geometry="released")
+    plan = Plan.parse(case.wanted["temporal_aggregation"], rules="released")
     frames, side = case.wanted["num_frames"], case.llm.towers.side
     assert len(case.answer.visual_tokens) == case.wanted["num_visual_tokens"]
     assert plan.count_tokens(frames=frames, side=side) == case.wanted["num_visual_tokens"]
@@ -122,7 +122,7 @@ def test_visual_tokens_from_the_given_frames(golden: Path, run: Callable[[str], 
     pixels = np.load(golden / "paper_2648.npz")["frames_336"]
     assert np.array_equal(case.frames.pixels, pixels)
     tokens = case.llm.watch(case.frames).perceive(
-        case.wanted["question"], Plan.preset("paper", geometry="released")
+        case.wanted["question"], Plan.preset("paper", rules="released")
     )[0]
     assert len(case.tokens) == 2648
     assert np.abs(tokens.embeds.numpy() - case.tokens).max() < 1e-4

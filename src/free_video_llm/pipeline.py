@@ -23,7 +23,7 @@ from free_video_llm.llm.generate import Decoding, Generation
 from free_video_llm.llm.prompts import choice_mode, template_named
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from free_video_llm.plans.apply import VisualTokens, perceive
-from free_video_llm.plans.plan import Geometry, Plan
+from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.video.read import Frames, read_frames
 
@@ -143,13 +143,13 @@ class Video:
         question: str,
         *,
         plan: str | Plan = DEFAULT_PLAN,
-        geometry: Geometry | None = None,
+        rules: Rules | None = None,
         options: Sequence[str] = (),
         **decoding: Any,
     ) -> Answer:
         """Ask a question about this video; see `VideoLLM.ask`."""
         answers = self.llm.ask(
-            [(self, question)], plan=plan, geometry=geometry, options=[options], **decoding
+            [(self, question)], plan=plan, rules=rules, options=[options], **decoding
         )
         return answers[0]
 
@@ -223,7 +223,7 @@ class VideoLLM:
             source: a video file, a folder of images, or `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
             mode: "exact", or "keyframes" for files with long groups of pictures.
-            resize: "bicubic" in the decoder, or "pil", which a plan of geometry "released" needs
+            resize: "bicubic" in the decoder, or "pil", which a plan of rules "released" needs
                 to give the released code's tokens.
             batch: frames per pass of a tower; None sizes it to the memory that is free.
             cache: where the features are looked for, and kept. `Frames` are not cached.
@@ -266,7 +266,7 @@ class VideoLLM:
         questions: Sequence[tuple[Video, str]],
         *,
         plan: str | Plan = DEFAULT_PLAN,
-        geometry: Geometry | None = None,
+        rules: Rules | None = None,
         options: Sequence[Sequence[str]] | None = None,
         conv_mode: str | None = None,
         **decoding: Any,
@@ -276,7 +276,7 @@ class VideoLLM:
         Args:
             questions: pairs of a watched video and a question.
             plan: a `Plan`, or text for `Plan.parse`.
-            geometry: "true" or "released", over the plan's own.
+            rules: "corrected" or "released", over the plan's own.
             options: for each question the choices of a multiple-choice question, or none.
             conv_mode: prompt template; the model's own where None.
             **decoding: fields of `Decoding`, such as max_new_tokens, temperature, seed.
@@ -285,7 +285,7 @@ class VideoLLM:
             PlanError: the plan cannot be read, or not be applied to a clip.
             ConfigError: a wrong option, or a prompt longer than the model holds.
         """
-        plan = resolve_plan(plan, geometry)
+        plan = resolve_plan(plan, rules)
         settings = _decoding(decoding)
         choices = [tuple(c) for c in options] if options is not None else [()] * len(questions)
         if len(choices) != len(questions):
@@ -355,11 +355,11 @@ class VideoLLM:
         )
 
 
-def resolve_plan(plan: str | Plan, geometry: Geometry | None = None) -> Plan:
-    """A plan from text or as it is, with the geometry asked for."""
+def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
+    """A plan from text or as it is, with the rules asked for."""
     if isinstance(plan, Plan):
-        return plan if geometry is None else replace(plan, geometry=geometry)
-    return Plan.parse(plan, geometry=geometry)
+        return plan if rules is None else replace(plan, rules=rules)
+    return Plan.parse(plan, rules=rules)
 
 
 def _decoding(values: dict[str, Any]) -> Decoding:

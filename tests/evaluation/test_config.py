@@ -67,7 +67,7 @@ def test_the_released_file_becomes_our_configuration():
     assert {task.conv_mode for task in config.tasks} == {"image_seq_v3"}
     assert config.model == "liuhaotian/llava-v1.6-vicuna-7b"
     assert (config.frames, config.rope_scaling_factor, config.max_new_tokens) == (50, 2.0, 128)
-    assert config.resolved_plan().geometry == "released"
+    assert config.resolved_plan().rules == "released"
     assert config.resolved_plan().count_tokens(frames=50, side=24) == 2648
     assert config.resize == "pil"
     assert config.devices == "0,1,2,3,4,5,6,7"
@@ -231,7 +231,7 @@ def configs(draw: st.DrawFn) -> RunConfig:
     names = draw(st.lists(st.sampled_from(["slow", "fast", "extra"]), min_size=1, unique=True))
     plan = Plan(
         pathways=tuple(draw(pathways(name)) for name in names),
-        geometry=draw(st.sampled_from(["true", "released"])),
+        rules=draw(st.sampled_from(["corrected", "released"])),
     )
     quantised = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
     alphabet = string.ascii_letters + string.digits + "_"
@@ -240,7 +240,7 @@ def configs(draw: st.DrawFn) -> RunConfig:
         tasks=tasks,
         model=draw(WORDS),
         plan=draw(st.sampled_from(["paper", "slowfast", str(plan)]) | st.just(plan)),
-        geometry=draw(st.sampled_from(["true", "released", None])),
+        rules=draw(st.sampled_from(["corrected", "released", None])),
         frames=draw(st.integers(1, 10_000)),
         decode=draw(st.sampled_from(["exact", "keyframes"])),
         resize=draw(st.sampled_from(["bicubic", "pil"])),

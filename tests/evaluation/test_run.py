@@ -152,7 +152,7 @@ def test_a_limit_is_a_beginning_that_can_be_gone_on_with(config, loader):
         ({"plan": "uniform"}, "settings.plan"),
         ({"max_new_tokens": 4}, "settings.max_new_tokens: was 3, now 4"),
         ({"batch": 4}, "settings.batch: was 3, now 4"),
-        ({"geometry": "released"}, 'settings.plan.geometry: was "true", now "released"'),
+        ({"rules": "released"}, 'settings.plan.rules: was "corrected", now "released"'),
         ({"dtype": "float32"}, "load.dtype: was null"),
     ],
 )

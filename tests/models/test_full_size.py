@@ -81,6 +81,6 @@ def test_v1_5_takes_its_tower_from_clip() -> None:
 @BOTH
 def test_the_papers_tokens(sizes: Sizes, billions: float) -> None:
     side = sizes.tower.image // sizes.tower.patch
-    for geometry in ("released", "true"):
-        plan = Plan.preset("paper", geometry=geometry)
+    for rules in ("released", "corrected"):
+        plan = Plan.preset("paper", rules=rules)
         assert plan.count_tokens(frames=50, side=side) == 2648

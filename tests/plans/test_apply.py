@@ -27,12 +27,10 @@ ROW = Pool(kind="spatial_1d_max_pool")
 HALF_ROOT = 0.5**0.5
 
 
-def one(pool: Pool, crop: Crop | None = None, geometry: str = "true", **select: object) -> Plan:
+def one(pool: Pool, crop: Crop | None = None, rules: str = "corrected", **select: object) -> Plan:
     """A plan of one pathway, of every frame unless said otherwise."""
     chosen = Select(**select) if select else Select(kind="all")
-    return Plan(
-        pathways=(Pathway(name="only", select=chosen, pool=pool, crop=crop),), geometry=geometry
-    )
+    return Plan(pathways=(Pathway(name="only", select=chosen, pool=pool, crop=crop),), rules=rules)
 
 
 def pool_of(kind: str) -> Pool:
@@ -66,17 +64,17 @@ def assert_counts_agree(plan: Plan, features: VideoFeatures) -> bool:
     return True
 
 
-@pytest.mark.parametrize("geometry", ["true", "released"])
+@pytest.mark.parametrize("rules", ["corrected", "released"])
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_give_as_many_tokens_as_they_count(name, geometry):
-    plan = Plan.preset(name, geometry=geometry)
+def test_presets_give_as_many_tokens_as_they_count(name, rules):
+    plan = Plan.preset(name, rules=rules)
     applied = set()
     for side in SIDES:
         for frames in (1, 2, 3, 7, 50):
             if assert_counts_agree(plan, random_features(frames, side, width=2)):
                 applied.add(side)
     pools_pairs = any(WINDOWS.get(p.pool.kind, (1, 1)) != (1, 1) for p in plan.pathways)
-    odd_too = geometry == "true" or not pools_pairs
+    odd_too = rules == "corrected" or not pools_pairs
     assert applied == set(SIDES if odd_too else (2, 12, 16, 24))
 
 
@@ -262,7 +260,7 @@ def test_a_clip_too_short_for_a_pathway_leaves_it_empty():
 
 
 def test_the_released_geometry_shows_a_single_frame_again_and_again():
-    plan = Plan.preset("paper", geometry="released")
+    plan = Plan.preset("paper", rules="released")
     tokens = perceive(placed_features([0.5], [[]], 4), QUESTION, plan, Identity())
     assert tokens.count_by_pathway() == {"slow": 8, "middle": 40, "fast": 16}
     assert set(tokens.frame.tolist()) == {0}
@@ -358,22 +356,22 @@ def test_patches_reach_the_joint_space_through_the_layer_norm():
 
 
 @pytest.mark.parametrize(
-    ("kind", "geometry", "expected"),
+    ("kind", "rules", "expected"),
     [
         # Hot patches are (1, -1) and cold ones (-1, 1) after the layer norm: cosine ±√½.
-        ("concat", "true", [[HALF_ROOT, -HALF_ROOT], [HALF_ROOT, HALF_ROOT]]),
+        ("concat", "corrected", [[HALF_ROOT, -HALF_ROOT], [HALF_ROOT, HALF_ROOT]]),
         # The larger of each number: (1, 1) where both occur.
-        ("spatial_1d_max_pool", "true", [[HALF_ROOT], [HALF_ROOT]]),
+        ("spatial_1d_max_pool", "corrected", [[HALF_ROOT], [HALF_ROOT]]),
         # Their mean: nothing where both occur.
-        ("spatial_1d_avg_pool", "true", [[0.0], [HALF_ROOT]]),
+        ("spatial_1d_avg_pool", "corrected", [[0.0], [HALF_ROOT]]),
         # Without the layer norm (1, 0) and (0, 1).
         ("spatial_1d_max_pool", "released", [[HALF_ROOT], [1.0]]),
         ("vertical_1d_max_pool", "released", [[1.0, HALF_ROOT]]),
     ],
 )
-def test_similarity_is_the_cosine_of_pooled_cells(kind, geometry, expected):
+def test_similarity_is_the_cosine_of_pooled_cells(kind, rules, expected):
     features = placed_features([0.5, 0.1], [[], [(0, 0), (1, 0), (1, 1)]], 2)
-    plan = one(Pool(kind=kind), None, geometry)
+    plan = one(Pool(kind=kind), None, rules)
     similarity = region_similarity(features, [1], plan.pathways[0], QUESTION, plan)
     torch.testing.assert_close(similarity, torch.tensor([expected]))
 

@@ -82,9 +82,9 @@ def test_the_notations_are_the_presets(text, name):
         ),
     ],
 )
-@pytest.mark.parametrize("geometry", ["true", "released"])
-def test_token_counts_of_notations(text, tokens, geometry):
-    assert Plan.parse(text, geometry=geometry).count_tokens(frames=50, side=24) == tokens
+@pytest.mark.parametrize("rules", ["corrected", "released"])
+def test_token_counts_of_notations(text, tokens, rules):
+    assert Plan.parse(text, rules=rules).count_tokens(frames=50, side=24) == tokens
 
 
 def test_roi10_is_no_crop_and_parts_of_ten_are_read():
@@ -125,7 +125,7 @@ def test_our_notation():
             ),
             Pathway(name="d", select=prompt(4), pool=Pool(kind="adaptive_2d_pool", grid=(3, 5))),
         ),
-        geometry="released",
+        rules="released",
     )
 
 
@@ -137,19 +137,19 @@ def test_a_pooling_alone_takes_every_frame():
 
 
 @pytest.mark.parametrize(
-    ("text", "option", "geometry"),
+    ("text", "option", "rules"),
     [
-        ("paper", None, "true"),
+        ("paper", None, "corrected"),
         ("paper@released", None, "released"),
         ("paper", "released", "released"),
         ("paper@released", "released", "released"),
         (f"  {PAPER}@released\n", None, "released"),
-        ("paper@true", "true", "true"),
+        ("paper@corrected", "corrected", "corrected"),
     ],
 )
-def test_geometry_by_suffix_or_option(text, option, geometry):
-    plan = Plan.parse(text, geometry=option)
-    assert plan.geometry == geometry
+def test_geometry_by_suffix_or_option(text, option, rules):
+    plan = Plan.parse(text, rules=option)
+    assert plan.rules == rules
     assert plan.pathways == Plan.preset("paper").pathways
 
 
@@ -168,7 +168,7 @@ def test_a_plan_that_no_released_notation_says_is_written_in_ours():
     assert str(Plan(pathways=(slow, middle))) == (
         "slow=prompt:3/spatial_1d_max_pool/crop:0.8+middle=uniform:5/spatial_1d_max_pool/crop:0.7"
     )
-    turned = Plan(pathways=(middle, slow), geometry="released")
+    turned = Plan(pathways=(middle, slow), rules="released")
     assert str(turned).startswith("middle=uniform:5/")
     assert str(turned).endswith("@released")
 
@@ -222,7 +222,7 @@ def test_released_notations_come_back(k, pool, tenths, m, pool2, n, a):
         ("no such thing at all", "cannot read the plan 'no such thing at all'; a plan is a preset"),
         ("spatial_1d_max_pol", "did you mean 'spatial_1d_max_pool'?"),
         ("adaptive_2d_pool", "cannot read the plan 'adaptive_2d_pool'"),
-        ("paper@relesed", "unknown geometry 'relesed'; did you mean 'released'?"),
+        ("paper@relesed", "unknown rules 'relesed'; did you mean 'released'?"),
         ("@released", "cannot read the plan ''"),
         (PAPER.replace("roi8", "roi0"), "roi0 means a share of 0; roi1 to roi10 are allowed"),
         (PAPER.replace("roi8", "roi11"), "roi11 means a share of 1.1"),
@@ -263,16 +263,16 @@ def test_what_cannot_be_read_is_said_in_one_line(text, message):
 
 
 def test_suffix_and_option_must_agree():
-    with pytest.raises(PlanError, match="'paper@released' says @released, the option 'true'"):
-        Plan.parse("paper@released", geometry="true")
-    with pytest.raises(PlanError, match="unknown geometry 'flat'"):
-        Plan.parse("paper", geometry="flat")
+    with pytest.raises(PlanError, match="'paper@released' says @released, the option 'corrected'"):
+        Plan.parse("paper@released", rules="corrected")
+    with pytest.raises(PlanError, match="unknown rules 'flat'"):
+        Plan.parse("paper", rules="flat")
 
 
 PIECES = st.sampled_from(
     ["slow", "middle", "fast", "slowfast-", "=", "all", "prompt", "uniform", ":", "3", "0", "/",
      "concat", "spatial_1d_max_pool", "adaptive_2d_pool", "crop", "center-crop", "cells", "0.8",
-     "nan", "1e-400", "+", "@", "released", "true", "paper", "4x4", "x", "-", "_", "frms", "_roi",
+     "nan", "1e-400", "+", "@", "released", "corrected", "paper", "4x4", "x", "-", "_", "frms",
      "8", "\n", "\ud800", "٣", "9" * 5000, "\x00", "é"]
 )  # fmt: skip
 
@@ -286,7 +286,7 @@ def test_any_text_gives_a_plan_or_one_line(text):
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.sampled_from([PAPER, SMALL, SLOWFAST, "a=prompt:3/concat/crop:0.8+b=all/concat@true"]),
+@given(st.sampled_from([PAPER, SMALL, SLOWFAST, "a=prompt:3/concat/crop:0.8+b=all/concat"]),
        st.data())  # fmt: skip
 def test_a_damaged_notation_gives_a_plan_or_one_line(text, data):
     start = data.draw(st.integers(0, len(text)))

@@ -14,21 +14,21 @@ from free_video_llm.plans.presets import PRESETS
 from plan_strategies import plan_or_one_line, plans
 
 ROW = Pool(kind="spatial_1d_max_pool")
-GEOMETRIES = ["true", "released"]
+RULES = ["corrected", "released"]
 
 
-def one(pool: Pool, crop: Crop | None = None, geometry: str = "true", **select: object) -> Plan:
+def one(pool: Pool, crop: Crop | None = None, rules: str = "corrected", **select: object) -> Plan:
     """A plan of one pathway."""
     return Plan(
         pathways=(Pathway(name="slow", select=Select(**select), pool=pool, crop=crop),),
-        geometry=geometry,
+        rules=rules,
     )
 
 
 # --- counting ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize(
     ("name", "tokens"),
     [
@@ -43,9 +43,9 @@ def one(pool: Pool, crop: Crop | None = None, geometry: str = "true", **select: 
         ("diverse", 1848),
     ],
 )
-def test_presets_have_the_published_token_counts(name, tokens, geometry):
-    plan = Plan.preset(name, geometry=geometry)
-    assert plan.geometry == geometry
+def test_presets_have_the_published_token_counts(name, tokens, rules):
+    plan = Plan.preset(name, rules=rules)
+    assert plan.rules == rules
     assert plan.count_tokens(frames=50, side=24) == tokens
 
 
@@ -54,13 +54,13 @@ def test_every_preset_is_counted_above():
     assert all(preset.plan.name == name for name, preset in PRESETS.items())
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize(
     "kind", ["spatial_1d_max_pool", "spatial_1d_avg_pool", "vertical_1d_max_pool"]
 )
 @pytest.mark.parametrize(("ratio", "tokens"), [(None, 288), (0.8, 231), (0.7, 200), (0.6, 171)])
-def test_tokens_per_cropped_frame(kind, ratio, tokens, geometry):
-    plan = one(Pool(kind=kind), Crop(ratio=ratio) if ratio else None, geometry, kind="all")
+def test_tokens_per_cropped_frame(kind, ratio, tokens, rules):
+    plan = one(Pool(kind=kind), Crop(ratio=ratio) if ratio else None, rules, kind="all")
     assert plan.tokens_per_frame(plan.pathways[0], 24) == tokens
 
 
@@ -70,21 +70,21 @@ def test_tokens_by_pathway_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    ("geometry", "frames", "side", "tokens"),
+    ("rules", "frames", "side", "tokens"),
     [
-        ("true", 1, 24, 247),  # 231 + 0 + 16
-        ("true", 3, 24, 741),  # 3·231 + 0 + 3·16
-        ("true", 7, 24, 1729),  # 3·231 + 4·231 + 7·16
-        ("true", 80, 24, 2648),  # the overview keeps 50 of 80 frames
-        ("true", 50, 27, 3296),  # 27×14 cells, a box of 24×13
-        ("true", 50, 12, 1240),  # 12×6 cells, a box of 11×5
+        ("corrected", 1, 24, 247),  # 231 + 0 + 16
+        ("corrected", 3, 24, 741),  # 3·231 + 0 + 3·16
+        ("corrected", 7, 24, 1729),  # 3·231 + 4·231 + 7·16
+        ("corrected", 80, 24, 2648),  # the overview keeps 50 of 80 frames
+        ("corrected", 50, 27, 3296),  # 27×14 cells, a box of 24×13
+        ("corrected", 50, 12, 1240),  # 12×6 cells, a box of 11×5
         ("released", 1, 24, 1402),  # 1·231 + 5·231 (one frame five times) + 16
         ("released", 7, 24, 1960),  # 8·231 + 7·16
         ("released", 50, 12, 1240),
     ],
 )
-def test_the_paper_on_other_clips_and_towers(geometry, frames, side, tokens):
-    plan = Plan.preset("paper", geometry=geometry)
+def test_the_paper_on_other_clips_and_towers(rules, frames, side, tokens):
+    plan = Plan.preset("paper", rules=rules)
     assert plan.count_tokens(frames=frames, side=side) == tokens
 
 
@@ -145,7 +145,7 @@ def test_only_detailed_pathways_avoid_each_others_frames():
 
 
 def test_the_released_code_repeats_frames_and_counts_them():
-    plan = Plan.preset("paper", geometry="released")
+    plan = Plan.preset("paper", rules="released")
     assert not any(plan.dedupes(pathway) for pathway in plan.pathways)
     assert plan.frames_per_pathway(2) == {"slow": 2, "middle": 5, "fast": 2}
 
@@ -172,7 +172,7 @@ def test_what_the_released_code_cannot_do_is_said(pool, crop, side, message):
     plan = one(Pool(kind=pool), Crop(ratio=crop) if crop else None, "released", kind="all")
     with pytest.raises(PlanError, match=message) as caught:
         plan.count_tokens(frames=3, side=side)
-    assert str(caught.value).endswith("use geometry='true'")
+    assert str(caught.value).endswith("use rules='corrected'")
     true = one(Pool(kind=pool), Crop(ratio=crop) if crop else None, kind="all")
     assert true.count_tokens(frames=3, side=side) > 0
 
@@ -232,7 +232,7 @@ BAD = {
         lambda: Plan(pathways=(Pathway(name="a"), Pathway(name="b"), Pathway(name="a"))),
         "two pathways are named 'a'",
     ),
-    "geometry": (lambda: Plan(pathways=(Pathway(name="a"),), geometry="relased"), "'released'?"),
+    "rules": (lambda: Plan(pathways=(Pathway(name="a"),), rules="relased"), "'released'?"),
     "plan's name": (lambda: Plan(pathways=(Pathway(name="a"),), name=5), "a text, not 5"),
     "preset": (lambda: Plan.preset("papper"), "did you mean 'paper'?"),
 }
@@ -275,14 +275,14 @@ def test_a_plan_as_plain_values():
                 "pool": {"kind": "adaptive_2d_pool", "grid": [4, 2]},
             },
         ],
-        "geometry": "true",
+        "rules": "corrected",
     }
 
 
 @settings(deadline=None)
 @given(plans(), st.sampled_from(["", "mine", "paper"]))
 def test_plain_values_come_back_as_the_same_plan(plan, name):
-    plan = Plan(pathways=plan.pathways, geometry=plan.geometry, name=name)
+    plan = Plan(pathways=plan.pathways, rules=plan.rules, name=name)
     data = plan.to_dict()
     assert Plan.from_dict(data) == plan
     assert Plan.from_dict(json.loads(json.dumps(data))) == plan
@@ -312,7 +312,7 @@ def test_plain_values_may_leave_out_what_has_a_default():
         ({"pathways": [{"name": "a", "select": 3}]}, "a select is a mapping .* not 3"),
         ({"pathways": [{"name": "a", "select": {"count": 3}}]}, "'all' takes no count"),
         ({"pathways": [{"name": "a"}], 5: 1}, "unknown entry of a plan 5"),
-        ({"pathways": [{"name": "a"}], "geometry": None}, "unknown geometry None"),
+        ({"pathways": [{"name": "a"}], "rules": None}, "unknown rules None"),
     ],
 )
 def test_wrong_plain_values_are_refused_by_name(data, message):
@@ -323,7 +323,7 @@ def test_wrong_plain_values_are_refused_by_name(data, message):
 ENTRIES = st.sampled_from(
     [
         "pathways",
-        "geometry",
+        "rules",
         "name",
         "select",
         "pool",
@@ -338,7 +338,7 @@ ENTRIES = st.sampled_from(
         "all",
         "adaptive_2d_pool",
         "released",
-        "true",
+        "corrected",
         "center",
         "slow",
     ]
@@ -370,7 +370,7 @@ PATHWAY = st.fixed_dictionaries(
 )
 NEARLY = st.fixed_dictionaries(
     {"pathways": st.lists(PATHWAY | JUNK, max_size=3)},
-    optional={"geometry": JUNK, "name": JUNK},
+    optional={"rules": JUNK, "name": JUNK},
 )
 
 

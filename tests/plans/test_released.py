@@ -57,15 +57,15 @@ def test_each_tower_sees_each_frame_once(golden: Path, checkpoint: str, towers: 
     frames = random_frames(2, 336)
     with counted(llm) as passes:
         for name in PRESETS:
-            for geometry in ("true", "released"):
-                plan = Plan.preset(name, geometry=geometry)
+            for rules in ("corrected", "released"):
+                plan = Plan.preset(name, rules=rules)
                 passes.clear()
                 video = llm.watch(frames)
                 video.perceive("what is it?", plan)
-                assert sum(passes) == towers * len(frames), (name, geometry)
+                assert sum(passes) == towers * len(frames), (name, rules)
                 passes.clear()
                 video.perceive("and where is it now?", plan)
-                assert sum(passes) == 0, (name, geometry)
+                assert sum(passes) == 0, (name, rules)
         passes.clear()
         llm.watch(frames).ask("what is it?", plan="paper@released", max_new_tokens=2)
         assert sum(passes) == towers * len(frames)
@@ -75,7 +75,7 @@ def test_a_second_question_of_any_kind_costs_no_pass(tiny: VideoLLM) -> None:
     video = tiny.watch(random_frames(5))
     video.ask("what is it?", plan="paper", max_new_tokens=1)
     with counted(tiny) as passes:
-        video.ask("where is it?", plan="paper", geometry="released", max_new_tokens=2)
+        video.ask("where is it?", plan="paper", rules="released", max_new_tokens=2)
         video.ask("who is it?", options=["he", "she"], plan="slowfast", max_new_tokens=2)
         tiny.ask([(video, "a?"), (video, "b?")], plan="paper-small", max_new_tokens=2)
     assert passes == []
@@ -92,7 +92,7 @@ def test_the_released_paper_plan_on_short_clips(
     tiny: VideoLLM, frames: int, slow: list[int] | None, middle: list[int]
 ) -> None:
     """Fewer frames than asked for: the slow path takes all there are, the middle one repeats."""
-    plan = Plan.preset("paper", geometry="released")
+    plan = Plan.preset("paper", rules="released")
     answer = tiny.watch(random_frames(frames)).ask("what is it?", plan=plan, max_new_tokens=2)
     looks = {name: [k.frame for k in kept] for name, kept in answer.visual_tokens.looks.items()}
     assert len(looks["slow"]) == min(3, frames)
@@ -109,7 +109,7 @@ def test_of_equal_frames_the_released_code_takes_the_later(tiny: VideoLLM) -> No
     video = tiny.watch(random_frames(6, still=True))
     same = video.features.frame_vectors[:1].expand(6, -1)
     video.features = replace(video.features, frame_vectors=same)
-    tokens = video.perceive("what is it?", Plan.preset("paper", geometry="released"))[0]
+    tokens = video.perceive("what is it?", Plan.preset("paper", rules="released"))[0]
     assert [look.frame for look in tokens.looks["slow"]] == [3, 4, 5]
 
 
@@ -117,7 +117,7 @@ def test_of_equal_frames_the_released_code_takes_the_later(tiny: VideoLLM) -> No
 def test_where_the_released_code_fails(tiny: VideoLLM, pool: str) -> None:
     """It crops only what it can read as half as many rows as columns."""
     video = tiny.watch(random_frames(3))
-    with pytest.raises(PlanError, match=r"released code cannot crop .*geometry='true'"):
+    with pytest.raises(PlanError, match=r"released code cannot crop .*rules='corrected'"):
         video.ask("what is it?", plan=CROPPED.format(pool=pool) + "@released")
     answer = video.ask("what is it?", plan=CROPPED.format(pool=pool), max_new_tokens=1)
     assert len(answer.visual_tokens) > 0
@@ -127,8 +127,8 @@ def test_where_the_released_code_fails(tiny: VideoLLM, pool: str) -> None:
 @pytest.mark.parametrize("frames", [1, 2])
 def test_every_preset_takes_short_clips(tiny: VideoLLM, name: str, frames: int) -> None:
     video = tiny.watch(random_frames(frames))
-    for geometry in ("true", "released"):
-        plan = Plan.preset(name, geometry=geometry)
+    for rules in ("corrected", "released"):
+        plan = Plan.preset(name, rules=rules)
         tokens = video.perceive("what is it?", plan)[0]
         assert len(tokens) == plan.count_tokens(frames=frames, side=4)
         assert bool(tokens.embeds.isfinite().all())

@@ -1,4 +1,4 @@
-"""Frame selectors against hand-computed indices, and what the mended geometry promises."""
+"""Frame selectors against hand-computed indices, and what the mended rules promises."""
 
 from __future__ import annotations
 
@@ -156,17 +156,17 @@ def test_the_paper_in_both_geometries():
     # Free are 1…23 and 26…49, 47 frames: places 0, 11.5, 23, 34.5, 46, halves to the even place.
     assert true["middle"] == [1, 13, 26, 37, 49]
     assert true["fast"] == list(range(50))
-    released = select_frames(Plan.preset("paper", geometry="released"), scores, same)
+    released = select_frames(Plan.preset("paper", rules="released"), scores, same)
     assert released["slow"] == [0, 24, 25]
     assert released["middle"] == [0, 10, 20, 30, 40]
     assert released["fast"] == list(range(50))
     assert list(true) == list(released) == ["slow", "middle", "fast"]
 
 
-@pytest.mark.parametrize("geometry", ["true", "released"])
-def test_an_overview_of_fewer_frames_follows_the_question(geometry):
+@pytest.mark.parametrize("rules", ["corrected", "released"])
+def test_an_overview_of_fewer_frames_follows_the_question(rules):
     scores = torch.arange(60) / 60
-    plan = Plan.preset("paper", geometry=geometry)
+    plan = Plan.preset("paper", rules=rules)
     chosen = select_frames(plan, scores, F.normalize(torch.ones(60, 2), dim=-1))
     assert chosen["slow"] == [57, 58, 59]
     assert chosen["fast"] == list(range(10, 60))
@@ -181,7 +181,7 @@ def test_prompt_guided_pathways_choose_first_wherever_they_stand():
 
 def test_two_prompt_guided_pathways_share_out_the_ranking():
     plan = Plan(
-        pathways=(detailed("a", "prompt", 2), detailed("b", "prompt-diverse", 2)), geometry="true"
+        pathways=(detailed("a", "prompt", 2), detailed("b", "prompt-diverse", 2)), rules="corrected"
     )
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
     chosen = select_frames(plan, scores, vectors(0, 10, 20, 30, 90))
@@ -190,13 +190,13 @@ def test_two_prompt_guided_pathways_share_out_the_ranking():
 
 def test_equal_frames_in_both_geometries():
     scores, same = torch.tensor([0.9, 0.9, 0.9]), vectors(0, 0, 0)
-    for geometry, expected in (("true", [0]), ("released", [2])):
-        plan = Plan(pathways=(detailed("slow", "prompt", 1),), geometry=geometry)
+    for rules, expected in (("corrected", [0]), ("released", [2])):
+        plan = Plan(pathways=(detailed("slow", "prompt", 1),), rules=rules)
         assert select_frames(plan, scores, same) == {"slow": expected}
 
 
 def test_a_short_clip_in_the_released_geometry_repeats_frames():
-    plan = Plan.preset("paper", geometry="released")
+    plan = Plan.preset("paper", rules="released")
     chosen = select_frames(plan, torch.tensor([0.2, 0.9]), vectors(0, 90))
     assert chosen == {"slow": [0, 1], "middle": [0, 0, 0, 1, 1], "fast": [0, 1]}
 

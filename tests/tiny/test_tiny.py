@@ -65,10 +65,10 @@ def test_it_finds_needles_with_the_prompt_guided_plan(tiny: VideoLLM):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("geometry", ["true", "released"])
-def test_every_preset_runs_and_counts(tiny: VideoLLM, name: str, geometry: str):
+@pytest.mark.parametrize("rules", ["corrected", "released"])
+def test_every_preset_runs_and_counts(tiny: VideoLLM, name: str, rules: str):
     video = tiny.watch(find("sample:star"))
-    plan = Plan.preset(name, geometry=geometry)  # type: ignore[arg-type]
+    plan = Plan.preset(name, rules=rules)  # type: ignore[arg-type]
     answer = video.ask("Is there a star?", plan=plan, max_new_tokens=4)
     assert len(answer.visual_tokens) == plan.count_tokens(frames=50, side=12)
     assert torch.isfinite(answer.visual_tokens.embeds).all()

@@ -55,8 +55,8 @@ def add_commands(commands: Subparsers) -> None:
         help="a preset (fvl plans) or a notation; default: paper",
     )
     group.add_argument(
-        "--geometry",
-        choices=("true", "released"),
+        "--rules",
+        choices=("corrected", "released"),
         help="released: exactly what the paper's released code computes",
     )
     group = parser.add_argument_group("answer")
@@ -104,7 +104,7 @@ def run_ask(options: argparse.Namespace) -> int:
 
     if len(options.option) == 1:
         raise ConfigError("a multiple-choice question needs at least two --option")
-    plan = resolve_plan(options.plan, options.geometry)  # a wrong plan is told before a model loads
+    plan = resolve_plan(options.plan, options.rules)  # a wrong plan is told before a model loads
     if options.picture is not None:
         from free_video_llm.picture import check_suffix
 
@@ -112,7 +112,7 @@ def run_ask(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     llm = load_model(options)
     loaded = time.perf_counter() - start
-    video = watch(llm, options.video, options, released=plan.geometry == "released")
+    video = watch(llm, options.video, options, released=plan.rules == "released")
     documents = []
     for number, question in enumerate(options.questions, start=1):
         answer = video.ask(

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         from free_video_llm.picture import check_suffix
 
         check_suffix(options.picture)
-    released = all(plan.geometry == "released" for plan in plans)
+    released = all(plan.rules == "released" for plan in plans)
     video = watch(load_model(options), options.video, options, released=released)
     answers = [video.ask(options.question, plan=plan) for plan in plans]
     if options.picture is not None:

@@ -53,7 +53,7 @@ class RunConfig:
         tasks: the question sets, in order.
         model: "tiny", a Hub id, or a folder.
         plan: a preset's name or a notation (see `Plan.parse`), or a plan spelt out.
-        geometry: "true" or "released", over the plan's own.
+        rules: "corrected" or "released", over the plan's own.
         frames: how many frames are sampled of each video.
         decode: "exact" or "keyframes".
         resize: "bicubic" or "pil" (as the released code).
@@ -71,7 +71,7 @@ class RunConfig:
     tasks: tuple[Task, ...]
     model: str = "tiny"
     plan: str | Plan = "paper"
-    geometry: str | None = None
+    rules: str | None = None
     frames: int = 50
     decode: str = "exact"
     resize: str = "bicubic"
@@ -103,14 +103,14 @@ class RunConfig:
         self.resolved_plan()
 
     def resolved_plan(self) -> Plan:
-        """The plan with the geometry asked for.
+        """The plan with the rules asked for.
 
         Raises:
             ConfigError: the plan cannot be read.
         """
         try:
             plan = self.plan if isinstance(self.plan, Plan) else Plan.parse(self.plan)
-            return plan if self.geometry is None else replace(plan, geometry=self.geometry)  # type: ignore[arg-type]
+            return plan if self.rules is None else replace(plan, rules=self.rules)  # type: ignore[arg-type]
         except PlanError as error:
             raise ConfigError(f"plan: {error}") from None
 
@@ -355,7 +355,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "tasks": _tasks,
     "model": _text,
     "plan": _plan,
-    "geometry": _choice("true", "released", None),
+    "rules": _choice("corrected", "released", None),
     "frames": lambda key, value: whole(key, value, most=10_000),
     "decode": _choice("exact", "keyframes"),
     "resize": _choice("bicubic", "pil"),

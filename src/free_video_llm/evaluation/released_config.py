@@ -50,7 +50,7 @@ def is_released(data: Mapping[Any, Any]) -> bool:
 
 
 def from_released(data: Mapping[Any, Any], *, name: str) -> RunConfig:
-    """The same run as a `RunConfig`: released geometry, PIL's resizing, 128 new tokens.
+    """The same run as a `RunConfig`: released rules, PIL's resizing, 128 new tokens.
 
     Raises:
         ConfigError: naming the wrong entry, with the nearest right one.
@@ -83,7 +83,7 @@ def from_released(data: Mapping[Any, Any], *, name: str) -> RunConfig:
     if "CUDA_VISIBLE_DEVICES" in values:
         options["devices"] = values["CUDA_VISIBLE_DEVICES"]
     tasks = _tasks(scripts, values.get("DATA_DIR"), values.get("CONV_MODE"))
-    return RunConfig(tasks=tasks, geometry="released", resize="pil", **options)
+    return RunConfig(tasks=tasks, rules="released", resize="pil", **options)
 
 
 def _for_each(key: str, value: Any, count: int) -> list[Any]:

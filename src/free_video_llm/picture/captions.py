@@ -90,9 +90,9 @@ def count(number: int, noun: str) -> str:
 
 
 def plan_name(answer: Answer) -> str:
-    """A plan's name, with the geometry if it is the released one; else its notation."""
+    """A plan's name, with the rules if it is the released one; else its notation."""
     plan = answer.plan
-    suffix = "@released" if plan.geometry == "released" else ""
+    suffix = "@released" if plan.rules == "released" else ""
     return plan.name + suffix if plan.name else str(plan)
 
 

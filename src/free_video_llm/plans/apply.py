@@ -42,7 +42,7 @@ class Look:
     """What a pathway kept of one frame.
 
     `box` is in cells of the grid as read (`rows` × `columns`), None where nothing was cropped;
-    `similarity` [rows,columns] is the map that the box came from. In the released geometry that
+    `similarity` [rows,columns] is the map that the box came from. In the released rules that
     reading is not the true grid.
     """
 
@@ -203,7 +203,7 @@ def region_similarity(
 
     Where the scoring model's grid differs from the LLM tower's, its map is interpolated.
     """
-    joint = features.joint_patches(frames, normalised=plan.geometry == "true", memo=memo)
+    joint = features.joint_patches(frames, normalised=plan.rules == "corrected", memo=memo)
     rows, columns = pathway.pool.grid_of(features.side)
     if joint.shape[1] == features.side:
         pooled = pool_grid(joint, pathway.pool)

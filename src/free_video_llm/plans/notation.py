@@ -3,7 +3,7 @@
 Released: slow_3frms_spatial_1d_max_pool_roi8-middle_5frms_spatial_1d_max_pool_24x12-fast_50frms_4x4
 SlowFast: slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4
 Ours:     slow=prompt:3/spatial_1d_max_pool/crop:0.8+fast=all/adaptive_2d_pool:4x4
-A suffix `@released` or `@true` sets the geometry. Knows nothing of tensors or models.
+A suffix `@released` or `@corrected` sets the rules. Knows nothing of tensors or models.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import get_args
 
 from free_video_llm.errors import PlanError, nearest, one_of, shown
-from free_video_llm.plans.plan import Crop, Geometry, Pathway, Plan, Pool, PoolKind, Select
+from free_video_llm.plans.plan import Crop, Pathway, Plan, Pool, PoolKind, Rules, Select
 from free_video_llm.plans.presets import PRESETS
 
 _THREE = re.compile(
@@ -33,17 +33,17 @@ _FORMS = (
 )
 
 
-def parse_plan(text: str, *, geometry: Geometry | None = None) -> Plan:
+def parse_plan(text: str, *, rules: Rules | None = None) -> Plan:
     """See `Plan.parse`."""
     if not isinstance(text, str) or not text.strip():
         raise PlanError(f"a plan is {_FORMS}, not {shown(text)}")
     text = text.strip()
     body, at, suffix = text.rpartition("@")
     if at:
-        one_of("geometry", suffix, get_args(Geometry), PlanError)
-        if geometry is not None and geometry != suffix:
-            raise PlanError(f"plan {shown(text)} says @{suffix}, the option {shown(geometry)}")
-        text, geometry = body, suffix  # type: ignore[assignment]
+        one_of("rules", suffix, get_args(Rules), PlanError)
+        if rules is not None and rules != suffix:
+            raise PlanError(f"plan {shown(text)} says @{suffix}, the option {shown(rules)}")
+        text, rules = body, suffix  # type: ignore[assignment]
     if text in PRESETS:
         plan = PRESETS[text].plan
     elif match := _THREE.fullmatch(text):
@@ -58,7 +58,7 @@ def parse_plan(text: str, *, geometry: Geometry | None = None) -> Plan:
         guess = nearest(text, [*PRESETS, *_ALONE])
         hint = f"did you mean {guess!r}? A" if guess else "a"
         raise PlanError(f"cannot read the plan {shown(text)}; {hint} plan is {_FORMS}")
-    return plan if geometry is None else replace(plan, geometry=geometry)
+    return plan if rules is None else replace(plan, rules=rules)
 
 
 def _slow_fast(match: re.Match[str]) -> Plan:
@@ -133,8 +133,8 @@ def _whole(text: str, what: str) -> int:
 
 
 def print_plan(plan: Plan) -> str:
-    """One line that `parse_plan` reads back to the same pathways and geometry."""
-    suffix = "@released" if plan.geometry == "released" else ""
+    """One line that `parse_plan` reads back to the same pathways and rules."""
+    suffix = "@released" if plan.rules == "released" else ""
     for preset in PRESETS.values():
         if preset.plan.pathways == plan.pathways and preset.plan.name == plan.name:
             return plan.name + suffix

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from free_video_llm.errors import PlanError, one_of, shown
 
-Geometry = Literal["true", "released"]
+Rules = Literal["corrected", "released"]
 Selector = Literal["all", "uniform", "prompt", "prompt-diverse"]
 CropKind = Literal["prompt", "center", "cells"]
 PoolKind = Literal[
@@ -165,17 +165,17 @@ class Pathway:
 class Plan:
     """All that is decided before the language model: pathways, in the order of their tokens.
 
-    `geometry` "true" (default) crops on the true grid, looks at no frame twice in detail (see
+    `rules` "corrected" (default) crops on the true grid, looks at no frame twice in detail (see
     `dedupes`), keeps frames in time order and reaches both ends of the clip; "released" computes
     exactly what the paper's released code does (METHOD §4).
     """
 
     pathways: tuple[Pathway, ...]
-    geometry: Geometry = "true"
+    rules: Rules = "corrected"
     name: str = ""
 
     def __post_init__(self) -> None:
-        one_of("geometry", self.geometry, get_args(Geometry), PlanError)
+        one_of("rules", self.rules, get_args(Rules), PlanError)
         object.__setattr__(self, "pathways", tuple(self.pathways))
         if not self.pathways:
             raise PlanError("a plan needs at least one pathway")
@@ -190,25 +190,25 @@ class Plan:
     # --- reading and writing ----------------------------------------------------------------
 
     @staticmethod
-    def parse(text: str, *, geometry: Geometry | None = None) -> Plan:
+    def parse(text: str, *, rules: Rules | None = None) -> Plan:
         """A preset's name, either released notation, or our own (see `notation.py`).
 
-        A suffix `@released` or `@true`, or the option, sets the geometry.
+        A suffix `@released` or `@corrected`, or the option, sets the rules.
 
         Raises PlanError naming what was not understood.
         """
         from free_video_llm.plans.notation import parse_plan
 
-        return parse_plan(text, geometry=geometry)
+        return parse_plan(text, rules=rules)
 
     @staticmethod
-    def preset(name: str, *, geometry: Geometry | None = None) -> Plan:
+    def preset(name: str, *, rules: Rules | None = None) -> Plan:
         """A named plan, one of `free_video_llm.plans.presets.PRESETS`."""
         from free_video_llm.plans.presets import PRESETS
 
         one_of("plan", name, PRESETS, PlanError)
         plan = PRESETS[name].plan
-        return plan if geometry is None else replace(plan, geometry=geometry)
+        return plan if rules is None else replace(plan, rules=rules)
 
     def __str__(self) -> str:
         from free_video_llm.plans.notation import print_plan
@@ -246,7 +246,7 @@ class Plan:
         taken = 0
         for pathway in self.pathways:
             select = pathway.select
-            if self.geometry == "released" and select.kind == "uniform":
+            if self.rules == "released" and select.kind == "uniform":
                 kept[pathway.name] = select.count or 0  # repeats frames of a shorter clip
             elif self.dedupes(pathway):
                 kept[pathway.name] = select.count_frames(frames - taken)
@@ -262,12 +262,12 @@ class Plan:
         grid, or a pool over time) stays whole.
         """
         detailed = [p for p in self.pathways if p.select.kind != "all" and p.pool.kind in WINDOWS]
-        return self.geometry == "true" and len(detailed) > 1 and pathway in detailed
+        return self.rules == "corrected" and len(detailed) > 1 and pathway in detailed
 
     def read_grid(self, pathway: Pathway, side: int) -> tuple[int, int]:
         """The rows and columns as which a frame's pooled tokens are read, and cropped.
 
-        The true geometry reads the pooled grid as it is. The released code reads every grid that
+        Corrected rules read the pooled grid as it is. The released code reads every grid that
         it crops as side/2 rows × side columns, whatever it is (METHOD §4.1).
 
         Raises PlanError where the released code does not take such a grid.
@@ -276,19 +276,19 @@ class Plan:
             raise PlanError(f"a frame has at least one patch along a side, not {side}")
         kind = pathway.pool.kind
         rows, columns = pathway.pool.grid_of(side)
-        if self.geometry == "true":
+        if self.rules == "corrected":
             return rows, columns
         if side % 2 and WINDOWS.get(kind, (1, 1)) != (1, 1):
             raise PlanError(
                 f"the released code pools only even grids with {kind}, not {side}×{side}; "
-                "use geometry='true'"
+                "use rules='corrected'"
             )
         if pathway.crop is None:
             return rows, columns
         if rows * columns != side // 2 * side:
             raise PlanError(
                 f"the released code cannot crop what {kind} leaves of {side}×{side}; "
-                "pool with a spatial_1d or vertical_1d pooling, or use geometry='true'"
+                "pool with a spatial_1d or vertical_1d pooling, or use rules='corrected'"
             )
         return side // 2, side
 

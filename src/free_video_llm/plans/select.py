@@ -108,7 +108,7 @@ def select_frames(plan: Plan, scores: torch.Tensor, vectors: torch.Tensor) -> di
     """
     total = len(scores)
     counts = plan.frames_per_pathway(total)
-    released = plan.geometry == "released"
+    released = plan.rules == "released"
     chosen: dict[str, list[int]] = {}
     taken: set[int] = set()
     # Prompt-guided pathways choose first: a uniform one can move over by a frame, they cannot.

@@ -110,7 +110,7 @@ class Service:
         plans = [resolve_plan(text) for text in texts]
         progress("wait" if self.models.loaded(wish.model) else "load", 0, 0)
         with self.models.use(wish.model) as llm:
-            released = all(plan.geometry == "released" for plan in plans)
+            released = all(plan.rules == "released" for plan in plans)
             resize = "pil" if released else "bicubic"
             sampling = Sampling(clip.path, wish.model, frames, resize)
             video, watched = self._watch(session, clip, sampling, llm, progress)
