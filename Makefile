@@ -1,10 +1,11 @@
-# Everything runs in .venv, which the first target that needs it makes. Python 3.10 or newer.
+# Everything runs in .venv, which the first target that needs it makes. Python 3.11 or newer.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LOWEST := .venv-lowest
 
-.PHONY: demo test lint format bench bench-full tiny tiny-score samples gallery clean
+.PHONY: demo test test-lowest lint format bench bench-full tiny tiny-score samples gallery clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
@@ -13,6 +14,10 @@ demo: $(STAMP)
 ## All tests, doctests included, with coverage of every promise in the README.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+## The same on the lowest versions that pyproject.toml allows, without the extras.
+test-lowest: $(LOWEST)/.dev
+	$(LOWEST)/bin/python -m pytest
 
 ## Style, types, format.
 lint: $(VENV)/.dev
@@ -25,13 +30,19 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.dev: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge,cluster,web]'
+	touch $@
+
+$(LOWEST)/.dev: pyproject.toml constraints-lowest.txt
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt \
+		--editable . 'pytest>=8,<10' 'hypothesis>=6.100,<7'
 	touch $@
 
 ## What a question costs, as released and here, side by side: about fifteen minutes.
@@ -64,4 +75,4 @@ tiny-score: $(STAMP)
 	$(BIN)/python training/score_tiny.py --needle --questions 510
 
 clean:
-	rm -rf $(VENV) build outputs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) build outputs .mypy_cache .ruff_cache .pytest_cache

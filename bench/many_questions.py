@@ -26,6 +26,8 @@ QUESTIONS = (
 PLANS = ("uniform-3", "prompt-3", "paper")
 #: New tokens of a long answer.
 LONG = 32
+#: Visual tokens from which on a prompt is long.
+LONG_PROMPT = 1000
 #: Prompts that the ways of keeping keys and values are compared with.
 ROWS = 4
 
@@ -59,7 +61,10 @@ def _line(
     times = _timed(ways, repeats, name)
     answers = "answers of a word" if new > LONG else f"answers of {new} tokens"
     what = f"{len(QUESTIONS)} questions at once, `{name}` ({len(tokens[0]):,} tokens), {answers}"
-    return Figure(SECTION, what, times["one by one"], times["together"], bound=1.8, note=note)
+    # Nothing is promised of long prompts with answers of a word: their pre-fill runs at the rate of
+    # one prompt, and more than what is computed once can only be had by layers of one's own.
+    bound = None if new > LONG and len(tokens[0]) > LONG_PROMPT else 1.8
+    return Figure(SECTION, what, times["one by one"], times["together"], bound=bound, note=note)
 
 
 def _prompts(llm: VideoLLM) -> list[str]:
