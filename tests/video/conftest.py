@@ -18,4 +18,4 @@ def no_counting(monkeypatch):
     def refuse(*_):
         raise AssertionError("every frame was decoded and counted")
 
-    monkeypatch.setattr("free_video_llm.video.decode_counting", refuse)
+    monkeypatch.setattr("free_video_llm.video.read.decode_counting", refuse)

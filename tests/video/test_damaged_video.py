@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from video_clips import assert_same_as_plain_decoding
 
-from free_video_llm.errors import VideoError
-from free_video_llm.video import decode
+from free_video_llm.errors import ConfigError, VideoError
+from free_video_llm.video import timeline as timeline_module
 from free_video_llm.video.read import probe, read_frames, uniform_indices
 from media import cut, decode_all, make_pictures, make_sound, make_video, numbers_of, remux, scaled
 
@@ -98,9 +98,9 @@ def test_a_wrong_estimate_of_the_total_is_put_right(clips, monkeypatch):
             "pts": np.append(timeline.pts, timeline.end + np.arange(40)),
             "order": np.append(timeline.order, timeline.total + np.arange(40)),
         }
-        return decode.Timeline(**{**vars(timeline), **more})
+        return timeline_module.Timeline(**{**vars(timeline), **more})
 
-    scan = decode.scan
+    scan = timeline_module.scan
     monkeypatch.setattr("free_video_llm.video.read.scan", inflated)
     for name in ("constant.mp4", "reordered.avi"):
         frames = read_frames(clips / name, count=9, size=32, resize="pil")
@@ -220,7 +220,7 @@ def test_permission_denied_is_one_clear_line(tmp_path):
     path = make_video(tmp_path / "locked.mp4", frames=3)
     script = (
         "import os, sys\n"
-        "from free_video_llm.errors import VideoError\n"
+        "from free_video_llm.errors import ConfigError, VideoError\n"
         "from free_video_llm.video.read import read_frames\n"
         "os.chdir(os.path.dirname(sys.argv[1]))\n"
         "os.chmod('locked.mp4', 0)\n"
@@ -231,21 +231,26 @@ def test_permission_denied_is_one_clear_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "locked.mp4: cannot be read (permission denied); check its permissions\n"
+    assert (
+        done.stdout
+        == "locked.mp4: cannot be read (permission denied); check the path and its permissions\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [
-        ({"count": 0}, "count must be at least 1; got 0"),
-        ({"size": -4}, "size must be at least 1; got -4"),
-        ({"mode": "fast"}, "mode must be one of exact, keyframes; got 'fast'"),
-        ({"resize": "area"}, "resize must be one of bicubic, pil; got 'area'"),
-        ({"indices": []}, "indices must be"),
-        ({"indices": [-1, 4]}, "indices must be"),
-        ({"indices": [5, 4]}, "indices must be"),
+        ({"count": 0}, "count is a whole number of at least 1, not 0"),
+        ({"size": -4}, "size is a whole number of at least 1, not -4"),
+        ({"mode": "fast"}, "unknown mode 'fast' (allowed: exact, keyframes)"),
+        ({"resize": "area"}, "unknown resize 'area' (allowed: bicubic, pil)"),
+        ({"indices": []}, "indices are one or more ascending"),
+        ({"indices": [-1, 4]}, "indices are one or more ascending"),
+        ({"count": "50"}, "count is a whole number of at least 1, not '50'"),
+        ({"rules": "true"}, "unknown rules 'true' (allowed: corrected, released)"),
+        ({"indices": [5, 4]}, "indices are one or more ascending"),
     ],
 )
 def test_options_out_of_range_name_the_allowed_values(clips, options, allowed):
-    with pytest.raises(ValueError, match=re.escape(allowed)):
+    with pytest.raises(ConfigError, match=re.escape(allowed)):
         read_frames(clips / "constant.mp4", **options)

@@ -11,7 +11,8 @@ import pytest
 from video_clips import GOLDEN, IMPRECISE, SEEKABLE, SHARED, TIMELESS, assert_same_as_plain_decoding
 
 from free_video_llm.video import decode
-from free_video_llm.video.read import read_frames, uniform_indices
+from free_video_llm.video import timeline as timeline_module
+from free_video_llm.video.read import read_frames, released_indices, uniform_indices
 from media import decode_all, make_video, numbers_of, remux, scaled
 
 # --- positions ---------------------------------------------------------------------------------
@@ -24,7 +25,7 @@ def test_positions_are_those_of_the_released_code(name):
         pytest.skip(f"no golden record {record}: set FVL_SHARED")
     golden = json.loads(record.read_text())
     clip = SHARED / "data" / "clips" / golden["video"]
-    frames = read_frames(clip, count=golden["num_frames"], size=8)
+    frames = read_frames(clip, count=golden["num_frames"], size=8, rules="released")
     assert frames.total == golden["total_frames"]
     assert frames.indices.tolist() == golden["frame_indices"]
 
@@ -35,9 +36,25 @@ def test_positions_follow_the_formula_with_halves_rounded_to_even():
             frames = min(total, count)
             seg = (total - 1) / frames
             formula = [(round(seg * i) + round(seg * (i + 1))) // 2 for i in range(frames)]
-            assert uniform_indices(total, count).tolist() == formula
-    assert uniform_indices(2, 2).tolist() == [0, 0]  # round(0.5) is 0, not 1
-    assert uniform_indices(10, 3).dtype == np.int64
+            assert released_indices(total, count).tolist() == formula
+    assert released_indices(2, 2).tolist() == [0, 0]  # round(0.5) is 0, not 1
+    assert released_indices(10, 3).dtype == np.int64
+
+
+def test_corrected_positions_see_every_frame_of_a_short_clip_once_and_the_last_one_always():
+    for total in range(1, 130):
+        for count in (1, 2, 3, 8, 50, 64):
+            positions = uniform_indices(total, count).tolist()
+            assert len(set(positions)) == len(positions) == min(total, count)
+            if count > 1 and total <= 2 * count:
+                assert (positions[0], positions[-1]) == (0, total - 1)
+            if total <= count:
+                assert positions == list(range(total))
+            if total > 2 * count:
+                assert positions == released_indices(total, count).tolist()
+            released = uniform_indices(total, count, rules="released").tolist()
+            assert released == released_indices(total, count).tolist()
+    assert uniform_indices(7, 5).tolist() == [0, 2, 3, 4, 6]  # round(1.5) is 2, round(4.5) is 4
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 5), (5, 0), (-1, 5)])
@@ -55,7 +72,11 @@ def test_pixels_equal_the_released_code_with_pil_and_come_near_with_bicubic():
         pytest.skip(f"no golden record {record}: set FVL_SHARED")
     golden = np.load(record)["frames_336"]
     clip = SHARED / "data" / "clips" / "ysTmUTQ5wZE_17_45.mp4"
-    np.testing.assert_array_equal(read_frames(clip, resize="pil").pixels, golden)
+    as_released = read_frames(clip, rules="released")
+    np.testing.assert_array_equal(as_released.pixels, golden)
+    assert as_released.as_released
+    assert as_released.resize == "pil"
+    assert not read_frames(clip).as_released
     difference = np.abs(read_frames(clip, resize="bicubic").pixels.astype(int) - golden)
     assert 0 < difference.mean() < 0.8
     assert difference.max() <= 20
@@ -108,7 +129,7 @@ def test_any_single_frame_can_be_sought_exactly(clips, name, no_counting):
 
 def test_work_is_the_lesser_of_seeking_and_going_on(clips):
     def runs(name, count):
-        timeline = decode.scan(str(clips / name))
+        timeline = timeline_module.scan(str(clips / name))
         return decode.plan_runs(timeline, uniform_indices(timeline.total, count).tolist())
 
     # Keyframes are 30 apart: 4 targets lie in groups of their own, 40 are 3 frames apart.
@@ -141,7 +162,7 @@ def test_a_seek_that_lands_too_late_costs_time_but_not_exactness(clips, monkeypa
         timeline.key_seek[:] = timeline.key_pts[-1]
         return timeline
 
-    scan = decode.scan
+    scan = timeline_module.scan
     monkeypatch.setattr("free_video_llm.video.read.scan", late)
     frames = read_frames(clips / "constant.mp4", count=4, size=32, resize="pil")
     assert_same_as_plain_decoding(frames, clips / "constant.mp4")
@@ -150,7 +171,7 @@ def test_a_seek_that_lands_too_late_costs_time_but_not_exactness(clips, monkeypa
 def test_a_file_that_calls_every_packet_a_keyframe_is_not_believed(tmp_path):
     path = make_video(tmp_path / "liar.mp4", codec="mpeg4")
     path.write_bytes(path.read_bytes().replace(b"stss", b"free"))  # without it, all are keyframes
-    assert len(decode.scan(str(path)).key_pts) == 60
+    assert len(timeline_module.scan(str(path)).key_pts) == 60
     frames = read_frames(path, count=4, size=32, resize="pil")
     assert_same_as_plain_decoding(frames, path)
 

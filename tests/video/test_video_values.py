@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from free_video_llm.errors import VideoError
 from free_video_llm.video.read import (
     Frames,
-    find_videos,
-    is_video_path,
     probe,
     read_frames,
     uniform_indices,
@@ -26,15 +23,15 @@ from media import make_pictures, make_video, numbers_of, scaled
 # --- folders of pictures -----------------------------------------------------------------------
 
 
-def test_a_folder_of_pictures_is_a_clip_in_name_order(tmp_path):
+def test_a_folder_of_pictures_is_a_clip_in_natural_order(tmp_path):
     folder = make_pictures(tmp_path / "pictures", frames=30)
     (folder / "notes.txt").write_text("not a picture")
     (folder / "._000.png").write_text("not a picture either")
-    os.rename(folder / "029.png", folder / "0021.png")  # plain order: "0021.png" before "003.png"
+    for number in range(12):  # "7.png" before "10.png", and both after "007.png" was renamed away
+        os.rename(folder / f"{number:03}.png", folder / f"{number}.png")
+    os.rename(folder / "029.png", folder / "0.5.png")
     frames = read_frames(folder, count=8, size=32)
-    names = sorted(p.name for p in folder.glob("[0-9]*.png"))
-    order = [29 if name == "0021.png" else int(name[:3]) for name in names]
-    assert order[2:5] == [2, 29, 3]
+    order = [29, *range(29)]  # "0.5.png" before "0.png": a point before a letter
     assert frames.total == 30
     assert frames.indices.tolist() == uniform_indices(30, 8).tolist()
     assert numbers_of(frames.pixels) == [order[i] for i in frames.indices]
@@ -165,25 +162,6 @@ def test_probe_tells_what_a_file_is(clips, tmp_path):
     assert abs(webm.total - 120) <= 1
     pictures = probe(make_pictures(tmp_path / "pictures", frames=4))
     assert (pictures.codec, pictures.total, pictures.width) == ("images", 4, 64)
-
-
-def test_videos_of_a_folder_are_found_in_name_order(tmp_path):
-    for name in ("b.MP4", "a.webm", "c.txt", "._b.mp4", "d.gif"):
-        (tmp_path / name).write_bytes(b"")
-    make_pictures(tmp_path / "pictures", frames=1)
-    assert [path.name for path in find_videos(tmp_path)] == ["a.webm", "b.MP4", "d.gif"]
-    with pytest.raises(VideoError, match="holds no videos"):
-        find_videos(tmp_path / "pictures")
-    with pytest.raises(VideoError, match="no such file or folder"):
-        find_videos(tmp_path / "missing")
-
-
-def test_video_paths_are_told_by_their_names_and_folders_by_their_pictures(tmp_path):
-    make_pictures(tmp_path / "pictures", frames=1)
-    assert is_video_path("clip.MKV")
-    assert is_video_path(tmp_path / "pictures")
-    assert not is_video_path("notes.txt")
-    assert not is_video_path(tmp_path)
 
 
 def test_reading_videos_needs_no_model_library():

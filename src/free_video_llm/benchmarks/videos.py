@@ -1,27 +1,23 @@
 """Finds a question's video in a folder: any ending, with or without `v_`, and never outside of it.
 
-Opens no video; what can be read is for `video.py` to say.
+Opens no video; what can be read is for `video/` to say.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from free_video_llm.errors import ConfigError, VideoError
-
-#: The endings of issue order: of several files for one name, the first of these is taken.
-SUFFIXES = (
-    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv",
-    ".3gp", ".asf", ".ts", ".mts", ".m2ts", ".ogv",
-)  # fmt: skip
+from free_video_llm.video.source import VIDEO_SUFFIXES
 
 
 def without_suffix(name: str) -> str:
     """A video's name without its ending. Names have dots: only known endings are taken off."""
     stem, suffix = os.path.splitext(name)
-    return stem if stem and suffix.lower() in SUFFIXES else name
+    return stem if stem and suffix.lower() in VIDEO_SUFFIXES else name
 
 
 class VideoFolder:
@@ -44,7 +40,7 @@ class VideoFolder:
             VideoError: there is none, or the name leads out of the folder.
         """
         self._check_name(name)
-        bare = without_suffix(name)
+        bare = _composed(without_suffix(name))
         other = bare[2:] if bare.startswith("v_") else f"v_{bare}"
         for candidate in (bare, other):
             found = self._by_name.get(candidate)
@@ -88,12 +84,14 @@ class VideoFolder:
             depth = len(below.parts)
             for file in files:
                 stem, suffix = os.path.splitext(file)
-                if suffix.lower() not in SUFFIXES:
+                if suffix.lower() not in VIDEO_SUFFIXES:
                     continue
-                rank = (depth, SUFFIXES.index(suffix.lower()), file)
+                rank = (depth, VIDEO_SUFFIXES.index(suffix.lower()), file)
                 self._note(found, stem, below, rank, Path(folder) / file)
             for name in folders:  # a folder of pictures is a video too, if no file has its name
-                self._note(found, name, below, (depth, len(SUFFIXES), name), Path(folder) / name)
+                self._note(
+                    found, name, below, (depth, len(VIDEO_SUFFIXES), name), Path(folder) / name
+                )
         return {name: path for name, (_, path) in found.items()}
 
     @staticmethod
@@ -104,9 +102,14 @@ class VideoFolder:
         rank: tuple[int, int, str],
         path: Path,
     ) -> None:
-        for name in {stem, (below / stem).as_posix()}:
+        for name in map(_composed, {stem, (below / stem).as_posix()}):
             if name not in found or rank < found[name][0]:
                 found[name] = (rank, path)
+
+
+def _composed(name: str) -> str:
+    """One spelling of letters with marks, which some systems store decomposed (NFD)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _short(text: str, most: int = 80) -> str:

@@ -27,13 +27,14 @@ from safetensors.torch import save_file
 
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.tower import Towers
-from free_video_llm.video.image_folder import pictures_of
+from free_video_llm.video.image_folder import files_in
 from free_video_llm.video.read import Frames
+from free_video_llm.video.source import check_readable
 
 log = logging.getLogger(__name__)
 
 #: Changed whenever what is stored, or how frames and features are computed, changes.
-_SCHEMA = 1
+_SCHEMA = 2
 _SUFFIX = ".safetensors"
 _READ_AT_ONCE = 1 << 20
 #: A file being written that is older than this was left by a process that was killed.
@@ -245,7 +246,9 @@ def _size(path: Path) -> int:
 # --- keys ----------------------------------------------------------------------------------------
 
 
-def feature_key(path: str | Path, towers: Towers, *, count: int, mode: str, resize: str) -> str:
+def feature_key(
+    path: str | Path, towers: Towers, *, count: int, mode: str, rules: str, resize: str | None
+) -> str:
     """The key of a video that is sampled and encoded in a certain way: 40 hexadecimal digits.
 
     Raises:
@@ -257,6 +260,7 @@ def feature_key(path: str | Path, towers: Towers, *, count: int, mode: str, resi
         content_hash(path),
         count,
         mode,
+        rules,
         resize,
         towers.fingerprint,
         av.__version__,  # another FFmpeg may decode or scale otherwise
@@ -276,12 +280,13 @@ def content_hash(path: str | Path) -> str:
     if not os.path.isdir(name):
         return _file_hash(name)
     digest = hashlib.blake2b(digest_size=20)
-    for picture in pictures_of(name):
+    for picture in files_in(name):
         digest.update(f"{os.path.basename(picture)} {_file_hash(picture)}\n".encode())
     return f"folder:{digest.hexdigest()}"
 
 
 def _file_hash(name: str) -> str:
+    check_readable(name)  # a pipe or device would be read without an end
     about = os.stat(name)
     identity = (os.path.realpath(name), about.st_ino, about.st_size, about.st_mtime_ns)
     if identity not in _hashes:

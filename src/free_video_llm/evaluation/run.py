@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,7 +270,7 @@ def _begin(plans: Plans, model: dict[str, Any]) -> None:
     if plans.folder.check_same(run):  # another shard was quicker
         return
     run |= {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "device": describe_device(),
         "paths": {
@@ -293,7 +293,7 @@ def _check_model(plans: Plans, model: dict[str, Any]) -> None:
     run = plans.folder.read_run() or {}
     known = [run.get("versions"), *(entry["versions"] for entry in run.get("resumed", []))]
     if versions() not in known:
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"at": now, "versions": versions(), "device": describe_device()}
         plans.folder.write_run(run | {"resumed": [*run.get("resumed", []), entry]})
 

@@ -17,57 +17,26 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from free_video_llm.video.decode import (
-    FloatArray,
-    IntArray,
-    LostFrameError,
-    Timeline,
-    decode_counting,
-    decode_exact,
-    first_frame,
-    open_video,
-    refuse,
-    scan,
-)
+from free_video_llm.errors import ConfigError, one_of, shown
+from free_video_llm.video import orientation
+from free_video_llm.video.container import open_video
+from free_video_llm.video.decode import LostFrameError, decode_counting, decode_exact, first_frame
 from free_video_llm.video.image_folder import (
-    IMAGE_SUFFIXES,
-    is_picture,
-    listing,
-    open_picture,
-    pictures_of,
+    find_pictures,
+    picture_size,
+    read_picture,
     scale_picture,
 )
+from free_video_llm.video.source import IMAGE_SUFFIXES, check_readable, is_still_container, refuse
+from free_video_llm.video.timeline import FloatArray, IntArray, Timeline, scan
 
 Mode = Literal["exact", "keyframes"]
 Resize = Literal["bicubic", "pil"]
+Rules = Literal["corrected", "released"]
 Progress = Callable[[int, int], None]
 Pixels = npt.NDArray[np.uint8]
 Arrived = Callable[[Pixels, int], None]
 """Told that the first so many frames of an array, uint8 [T,size,size,3], are there."""
-
-VIDEO_SUFFIXES = frozenset(
-    (
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".gif",
-        ".3gp",
-        ".flv",
-        ".wmv",
-        ".asf",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".ogv",
-    )
-)
-IMAGES_PER_SECOND = 1.0
-"""The pace at which a folder of pictures is taken to have been shot, for want of times."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,12 +46,13 @@ class Frames:
     pixels: uint8 [T, size, size, 3], RGB, at the vision tower's size; the aspect ratio is ignored
         (`image_aspect_ratio: resize` of the released code, arXiv 2410.10441).
     seconds: float64 [T], presentation times, counted from the clip's first frame.
-    indices: int64 [T], positions in the clip, ascending. A clip with no more frames than were
-        asked for repeats one position, as the released code does (see `uniform_indices`).
+    indices: int64 [T], positions in the clip, ascending. By the released rules, a clip with no more
+        frames than were asked for repeats one (see `released_indices`).
     total: frames in the clip. duration: seconds.
     source: the file or folder, as given.
     width, height: pixels of the clip's frames as they are displayed, rotation applied.
     warnings: what was amiss with the file, one line each.
+    resize: how the frames were scaled, "bicubic" in the decoder or "pil" as the released code does.
 
     Raises ValueError if these do not fit together.
     """
@@ -96,6 +66,7 @@ class Frames:
     width: int
     height: int
     warnings: tuple[str, ...] = ()
+    resize: Resize = "bicubic"
 
     def __post_init__(self) -> None:
         shape, count = self.pixels.shape, len(self.pixels)
@@ -124,6 +95,12 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def as_released(self) -> bool:
+        """Whether these are the released code's pixels: its positions, scaled by PIL."""
+        released = released_indices(self.total, len(self))
+        return self.resize == "pil" and np.array_equal(self.indices, released)
 
     def __repr__(self) -> str:
         noted = f", {len(self.warnings)} warning(s)" if self.warnings else ""
@@ -155,7 +132,27 @@ class VideoInfo:
     keyframes: int | None
 
 
-def uniform_indices(total: int, count: int) -> IntArray:
+def uniform_indices(total: int, count: int, *, rules: Rules = "corrected") -> IntArray:
+    """Uniform frame positions: int64 [T], T = min(total, count), ascending.
+
+    Of a clip with up to twice as many frames as are asked for, each position occurs once and the
+    first and the last are among them. Longer clips, and all by the "released" rules, are sampled as
+    by `released_indices`. Raises ValueError if `total` or `count` is not positive.
+
+    Examples:
+        >>> uniform_indices(3, 50).tolist(), uniform_indices(5, 3).tolist()
+        ([0, 1, 2], [0, 2, 4])
+        >>> uniform_indices(3, 50, rules="released").tolist()
+        [0, 1, 1]
+    """
+    released = released_indices(total, count)
+    if rules == "released" or total > 2 * count:
+        return released
+    frames = len(released)
+    return np.rint(np.linspace(0, total - 1, frames)).astype(np.int64)
+
+
+def released_indices(total: int, count: int) -> IntArray:
     """The released code's uniform frame positions: int64 [T], T = min(total, count).
 
     With seg = (total - 1) / T, frame i is (round(seg·i) + round(seg·(i+1))) // 2, `round` being
@@ -176,21 +173,23 @@ def read_frames(
     count: int = 50,
     size: int = 336,
     mode: Mode = "exact",
-    resize: Resize = "bicubic",
+    rules: Rules = "corrected",
+    resize: Resize | None = None,
     indices: Sequence[int] | None = None,
     progress: Progress | None = None,
     arrived: Arrived | None = None,
 ) -> Frames:
-    """Read frames of a video, or of a folder of pictures in name order, at size×size pixels.
+    """Read frames of a video, an animation, or a folder of pictures, at size×size pixels.
 
-    count: frames wanted, at the released code's uniform positions; a shorter clip gives all.
+    count: frames wanted, at uniform positions; a shorter clip gives all.
     size: pixels of a side of the result.
     mode: "exact" decodes the very frames; "keyframes" the keyframes nearest to them, each once,
         which is several times quicker where keyframes are far apart. `indices` and `seconds` of
         the result are true in both.
+    rules: "corrected", or "released" for the positions and the pixels of the paper's released code.
     resize: "bicubic" scales within the conversion to RGB (swscale) and never makes a full-size RGB
         frame; "pil" makes one at a time and gives the released code's pixels to the bit, slower.
-        Pictures in folders are always scaled by PIL.
+        None takes the one that the rules need. Pictures are always scaled by PIL.
     indices: ascending positions to read instead of uniform ones; `count` is then ignored.
     progress: called as progress(frames done, frames wanted); it starts again at 1 if a damaged
         file has to be read again.
@@ -200,16 +199,34 @@ def read_frames(
 
     A file that is damaged or shorter than it claims gives what can be decoded, with uniform
     positions spread over that, and says so in `warnings`. A folder's pictures count as one second
-    each. May be called from several threads. Raises VideoError if there are no frames to be had or
-    `indices` lie outside the clip; ValueError if an option has a value that is not allowed.
+    each, in natural order. May be called from several threads.
+
+    Raises VideoError if there are no frames to be had or `indices` lie outside the clip;
+    ConfigError if an option has a value that is not allowed.
     """
-    _check_options(count, size, mode, resize)
-    wanted = _wanted(os.fspath(path), count, indices)
-    if os.path.isdir(path) or Path(path).suffix.lower() in IMAGE_SUFFIXES:
-        return _read_pictures(os.fspath(path), wanted, size, progress, arrived)
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"a video is a path to a file or folder, not {shown(path)}")
+    for what, number in (("count", count), ("size", size)):
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ConfigError(f"{what} is a whole number of at least 1, not {shown(number)}")
+    one_of("mode", mode, get_args(Mode), ConfigError)
+    one_of("rules", rules, get_args(Rules), ConfigError)
+    resize = resize or ("pil" if rules == "released" else "bicubic")
+    one_of("resize", resize, get_args(Resize), ConfigError)
+    name = os.fsdecode(path)
+    wanted = _wanted(name, count, rules, indices)
+    if _holds_pictures(name):
+        return _read_pictures(name, wanted, size, progress, arrived)
     convert = _by_pil(size) if resize == "pil" else _by_swscale(size)
-    shelf = _Shelf(size, convert, progress, arrived)
-    return _read_video(os.fspath(path), wanted, mode, shelf)
+    return _read_video(name, wanted, mode, _Shelf(size, convert, resize, progress, arrived))
+
+
+def _holds_pictures(name: str) -> bool:
+    """Whether a source is read picture by picture. A file is checked for being readable."""
+    if os.path.isdir(name):
+        return True
+    check_readable(name)
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES or is_still_container(name)
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -217,14 +234,12 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 
     Raises VideoError if it has no frame that can be decoded.
     """
-    name = os.fspath(path)
-    if os.path.isdir(path) or Path(path).suffix.lower() in IMAGE_SUFFIXES:
-        files = pictures_of(name)
-        width, height = open_picture(files[0]).size
-        seconds = len(files) / IMAGES_PER_SECOND
-        return VideoInfo(
-            name, width, height, IMAGES_PER_SECOND, seconds, len(files), "images", 0, None
-        )
+    name = os.fsdecode(path)
+    if _holds_pictures(name):
+        pictures = find_pictures(name)
+        width, height = picture_size(pictures.places[0][0])
+        fps, total = len(pictures) / pictures.duration, len(pictures)
+        return VideoInfo(name, width, height, fps, pictures.duration, total, "images", 0, None)
     with open_video(name) as (container, stream):
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         seconds = (container.duration or 0) / 1_000_000
@@ -234,58 +249,26 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         keyframes = sum(entry.is_keyframe for entry in entries) or None
         total = stream.frames or max(1, round(seconds * fps))
         frame = first_frame(container, stream, name)
-        width, height = _display_size(frame)
+        turned = orientation.of_frame(frame)
+        width, height = turned.size(frame.width, frame.height)
         codec = stream.codec_context.name
-    return VideoInfo(
-        name, width, height, fps, seconds, total, codec, 90 * _quarter_turns(frame), keyframes
-    )
+    return VideoInfo(name, width, height, fps, seconds, total, codec, turned.rotation, keyframes)
 
-
-def is_video_path(path: str | os.PathLike[str]) -> bool:
-    """Whether a path looks like a clip: a file named like a video, or a folder with pictures."""
-    if os.path.isdir(path):
-        try:
-            return any(is_picture(name) for name in os.listdir(path))
-        except OSError:
-            return False
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
-
-
-def find_videos(folder: str | os.PathLike[str]) -> list[Path]:
-    """The video files directly in a folder, in name order; hidden ones are left out.
-
-    Raises VideoError if the folder is missing, may not be read, or holds no video.
-    """
-    names = [n for n in listing(os.fspath(folder)) if Path(n).suffix.lower() in VIDEO_SUFFIXES]
-    if not names:
-        refuse(os.fspath(folder), "the folder holds no videos", f"allowed are {_VIDEO_NAMES}")
-    return [Path(folder, name) for name in names]
-
-
-_VIDEO_NAMES = " ".join(sorted(VIDEO_SUFFIXES))
 
 Wanted = Callable[[int], IntArray]
 """Given the frames in a clip, the positions to read."""
 
 
-def _check_options(count: int, size: int, mode: str, resize: str) -> None:
-    for name, number in (("count", count), ("size", size)):
-        if number <= 0:
-            raise ValueError(f"{name} must be at least 1; got {number}")
-    for name, value, allowed in (
-        ("mode", mode, get_args(Mode)),
-        ("resize", resize, get_args(Resize)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-
-
-def _wanted(source: str, count: int, indices: Sequence[int] | None) -> Wanted:
+def _wanted(source: str, count: int, rules: Rules, indices: Sequence[int] | None) -> Wanted:
     if indices is None:
-        return lambda total: uniform_indices(total, count)
-    given = np.asarray(indices, dtype=np.int64)
+        return lambda total: uniform_indices(total, count, rules=rules)
+    try:
+        given = np.asarray(indices, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        given = np.empty(0, np.int64)
     if given.ndim != 1 or not len(given) or given[0] < 0 or np.any(np.diff(given) < 0):
-        raise ValueError(f"indices must be one or more ascending positions from 0; got {indices}")
+        allowed = "one or more ascending whole numbers from 0"
+        raise ConfigError(f"indices are {allowed}, not {shown(indices)}")
 
     def check(total: int) -> IntArray:
         if given[-1] >= total:
@@ -303,21 +286,25 @@ class _Shelf:
         self,
         size: int,
         convert: Callable[[VideoFrame], Pixels],
+        resize: Resize,
         progress: Progress | None,
         arrived: Arrived | None,
     ) -> None:
-        self.size, self.convert, self.progress, self.arrived = size, convert, progress, arrived
+        self.size, self.convert, self.resize = size, convert, resize
+        self.progress, self.arrived = progress, arrived
+        self._turns: dict[float, orientation.Orientation] = {}
 
-    def lay_out(self, positions: IntArray) -> None:
-        """Make room for the frames at `positions`; what was there is given up."""
+    def make_room(self, positions: IntArray) -> None:
+        """For the frames at `positions`; what was there is given up."""
         self.positions, self.done = positions, 0
         self.pixels: Pixels = np.empty((len(positions), self.size, self.size, 3), np.uint8)
 
     def take(self, position: int, frame: VideoFrame) -> None:
+        turned = self._orientation(frame)
         if not self.done:
-            self.width, self.height = _display_size(frame)
+            self.width, self.height = turned.size(frame.width, frame.height)
         # Square pictures may be turned after scaling as well as before, at a fraction of the work.
-        pixels = np.rot90(self.convert(frame), _quarter_turns(frame))
+        pixels = turned.apply(self.convert(frame))
         start, stop = np.searchsorted(self.positions, [position, position + 1])
         if start != self.done:
             raise LostFrameError("frames came out of order")
@@ -327,6 +314,14 @@ class _Shelf:
             self.progress(self.done, len(self.positions))
         if self.arrived is not None:
             self.arrived(self.pixels, self.done)
+
+    def _orientation(self, frame: VideoFrame) -> orientation.Orientation:
+        # PyAV's side data refers back to its frame: read of every frame, all would be held until
+        # the garbage collector comes by. The turn alone can be had without it.
+        turn = getattr(frame, "rotation", 0)
+        if turn not in self._turns:
+            self._turns[turn] = orientation.of_frame(frame)
+        return self._turns[turn]
 
     def frames(
         self, source: str, seconds: FloatArray, total: int, duration: float, warnings: Sequence[str]
@@ -341,41 +336,60 @@ class _Shelf:
             width=self.width,
             height=self.height,
             warnings=tuple(warnings),
+            resize=self.resize,
         )
 
 
 def _read_video(name: str, wanted: Wanted, mode: Mode, shelf: _Shelf) -> Frames:
     timeline = scan(name)
     asked = wanted(timeline.total)
-    if timeline.exact:
-        by_keyframe = mode == "keyframes"
-        chosen = timeline.nearest_keyframes(asked) if by_keyframe else asked
-        shelf.lay_out(chosen)
-        try:
-            decode_exact(name, timeline, np.unique(chosen).tolist(), shelf.take, alone=by_keyframe)
-        except LostFrameError:
-            pass  # the packets promised too much: count what really comes out
-        else:
-            warnings = _shortfall(timeline, timeline.total, timeline.duration)
-            if by_keyframe and len(chosen) < len(asked):
-                warnings.append(
-                    f"keyframes only: {len(chosen)} for the {len(asked)} frames asked for"
-                )
-            seconds = timeline.seconds(chosen)
-            return shelf.frames(name, seconds, timeline.total, timeline.duration, warnings)
-
-    shelf.lay_out(asked)
+    found = _read_exact(name, timeline, asked, mode, shelf) if timeline.exact else None
+    if found is not None:
+        return found
+    shelf.make_room(asked)
     counted = decode_counting(name, timeline, asked.tolist(), shelf.take)
     chosen = wanted(counted.total)
     if not np.array_equal(chosen, asked):
-        shelf.lay_out(chosen)
+        shelf.make_room(chosen)
         counted = decode_counting(name, timeline, chosen.tolist(), shelf.take)
     warnings = _shortfall(timeline, counted.total, counted.duration)
-    if counted.bad_packets:
-        warnings.append(f"damaged: {counted.bad_packets} packets could not be decoded")
+    warnings += _damage(counted.bad_packets, counted.corrupt)
     if mode == "keyframes":
         warnings.append("its keyframes are not known by time: the exact frames were read")
     return shelf.frames(name, counted.seconds[chosen], counted.total, counted.duration, warnings)
+
+
+def _read_exact(
+    name: str, timeline: Timeline, asked: IntArray, mode: Mode, shelf: _Shelf
+) -> Frames | None:
+    """The frames, sought by their times; None where the packets promised too much."""
+    warnings = _shortfall(timeline, timeline.total, timeline.duration)
+    chosen = timeline.nearest_keyframes(asked) if mode == "keyframes" else asked
+    if mode == "keyframes" and not len(chosen):
+        warnings.append("none of its keyframes is shown: the exact frames were read")
+        mode, chosen = "exact", asked
+    shelf.make_room(chosen)
+    alone = mode == "keyframes"
+    try:
+        places = np.unique(chosen).tolist()
+        corrupt = decode_exact(name, timeline, places, shelf.take, alone=alone)
+    except LostFrameError:
+        return None
+    warnings += _damage(0, corrupt)
+    if len(chosen) < len(asked):
+        warnings.append(f"keyframes only: {len(chosen)} for the {len(asked)} frames asked for")
+    seconds = timeline.seconds(chosen)
+    return shelf.frames(name, seconds, timeline.total, timeline.duration, warnings)
+
+
+def _damage(bad_packets: int, corrupt: int) -> list[str]:
+    """A warning of what the decoder itself says is not as it was coded."""
+    found = []
+    if bad_packets:
+        found.append(f"{bad_packets} packet{'s' * (bad_packets > 1)} could not be decoded")
+    if corrupt:
+        found.append(f"the decoder marks {corrupt} of the frames it decoded as corrupt")
+    return [f"damaged: {', '.join(found)}"] if found else []
 
 
 def _shortfall(timeline: Timeline, total: int, duration: float) -> list[str]:
@@ -408,38 +422,30 @@ def _by_pil(size: int) -> Callable[[VideoFrame], Pixels]:
     return convert
 
 
-def _quarter_turns(frame: VideoFrame) -> int:
-    """Quarter turns counterclockwise that bring a stored frame upright (PyAV does not turn it)."""
-    return round(getattr(frame, "rotation", 0) / 90) % 4
-
-
-def _display_size(frame: VideoFrame) -> tuple[int, int]:
-    upright = _quarter_turns(frame) % 2 == 0
-    return (frame.width, frame.height) if upright else (frame.height, frame.width)
-
-
 def _read_pictures(
     path: str, wanted: Wanted, size: int, progress: Progress | None, arrived: Arrived | None
 ) -> Frames:
-    files = pictures_of(path)
-    indices = wanted(len(files))
+    pictures = find_pictures(path)
+    indices = wanted(len(pictures))
     pixels: Pixels = np.empty((len(indices), size, size, 3), np.uint8)
     for slot, index in enumerate(indices):
-        image = open_picture(files[index])
+        file, number = pictures.places[index]
+        pixels[slot], (wide, high) = read_picture(file, number, size)
         if slot == 0:
-            width, height = image.size
-        pixels[slot] = scale_picture(image, size)
+            width, height = wide, high
         if progress is not None:
             progress(slot + 1, len(indices))
         if arrived is not None:
             arrived(pixels, slot + 1)
     return Frames(
         pixels=pixels,
-        seconds=indices / IMAGES_PER_SECOND,
+        seconds=pictures.seconds[indices],
         indices=indices,
-        total=len(files),
-        duration=len(files) / IMAGES_PER_SECOND,
+        total=len(pictures),
+        duration=pictures.duration,
         source=path,
         width=width,
         height=height,
+        warnings=pictures.warnings,
+        resize="pil",
     )
