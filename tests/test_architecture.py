@@ -16,6 +16,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         frozenset,
         (
             {"errors"},
+            {"small_files", "samples"},
             {"video", "profiling"},
             {"encoder"},
             {"plans"},
@@ -24,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             {"answer"},
             {"picture"},
             {"pipeline"},
-            {"profile", "tiny", "samples", "checkpoints"},
+            {"profile", "tiny", "checkpoints"},
             {"benchmarks"},
             {"evaluation"},
             {"web"},
@@ -33,6 +34,13 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         ),
     )
 )
+#: Two doors that users know open a room above their own, when they are called: `Plan.parse` and its
+#: like the notation and the presets, `Answer.save_picture` the pictures.
+DOORS = {
+    ("free_video_llm.plans.plan", "free_video_llm.plans.notation"),
+    ("free_video_llm.plans.plan", "free_video_llm.plans.presets"),
+    ("free_video_llm.answer", "free_video_llm.picture"),
+}
 #: The package itself gives out every public name, loaded when first used.
 FRONT = "__init__"
 
@@ -80,6 +88,8 @@ def test_arrows_point_down():
             parts = name.split(".")
             if parts[0] != "free_video_llm" or len(parts) == 1:
                 continue
+            if (module_name(path), name) in DOORS:
+                continue
             if parts[1] != room and floor_of[parts[1]] >= floor_of[room]:
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)
@@ -92,7 +102,8 @@ def test_no_circle_within_a_room():
         if path.parent == ROOT and path.stem == FRONT:
             continue
         here = module_name(path)
-        arrows[here] = {n for n, _ in imports_of(path) if n.startswith("free_video_llm.")} - {here}
+        ours = {n for n, _ in imports_of(path) if n.startswith("free_video_llm.")} - {here}
+        arrows[here] = {name for name in ours if (here, name) not in DOORS}
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:

@@ -60,7 +60,7 @@ def test_json_holds_answers_and_evidence(capsys, tmp_path: Path):
 
 def test_tiny_says_that_it_knows_only_its_world(capsys, tmp_path: Path):
     other = tmp_path / "mine.mp4"
-    other.write_bytes(find("sample:needle").read_bytes() + b"\0" * 8)
+    other.write_bytes(Path(find("sample:needle")).read_bytes() + b"\0" * 8)
     code, _, err = run(capsys, "ask", str(other), "Is there a star?")
     assert code == 0
     notices = [line for line in err.splitlines() if "knows only coloured shapes" in line]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from free_video_llm import Plan
+from free_video_llm.answer import Evidence, gather_evidence
 from free_video_llm.cli.main import main
-from free_video_llm.evidence import Evidence, gather_evidence
 from free_video_llm.plans.apply import perceive
 from free_video_llm.video.read import Frames
 from toys import QUESTION, Identity, placed_features

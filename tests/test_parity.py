@@ -57,7 +57,9 @@ def run(shared: Path, golden: Path) -> Callable[[str], Case]:
         tokens = np.load(golden / f"{name}.npz")["visual_tokens"]
         clip = shared / "data" / "clips" / wanted["video"]
         llm = load(wanted["checkpoint"])
-        frames = read_frames(clip, count=wanted["num_frames"], size=llm.towers.size, resize="pil")
+        frames = read_frames(
+            clip, count=wanted["num_frames"], size=llm.towers.size, rules="released"
+        )
         return Case(wanted, tokens, frames, llm, ask(llm, frames, wanted))
 
     return once

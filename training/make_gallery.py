@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from free_video_llm import VideoLLM
+from free_video_llm.answer import Answer
 from free_video_llm.picture import save_comparison, save_picture
-from free_video_llm.pipeline import Answer
 from free_video_llm.samples import all_samples
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -20,20 +20,29 @@ from free_video_llm.errors import (
 from free_video_llm.plans.plan import Crop, Pathway, Plan, Pool, Select
 
 if TYPE_CHECKING:
-    from free_video_llm.pipeline import Answer, Video, VideoLLM
+    from free_video_llm.answer import Answer, Evidence, Timings
+    from free_video_llm.encoder.cache import FeatureCache
+    from free_video_llm.llm.generate import Decoding
+    from free_video_llm.models.load import LoadOptions
+    from free_video_llm.pipeline import Video, VideoLLM
     from free_video_llm.video.read import Frames, read_frames
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Answer", "CheckpointError", "ConfigError", "Crop", "Frames", "FreeVideoLLMError",
-    "MissingExtraError", "Pathway", "Plan", "PlanError", "Pool", "Select", "Video", "VideoError",
-    "VideoLLM", "read_frames",
+    "Answer", "CheckpointError", "ConfigError", "Crop", "Decoding", "Evidence", "FeatureCache",
+    "Frames", "FreeVideoLLMError", "LoadOptions", "MissingExtraError", "Pathway", "Plan",
+    "PlanError", "Pool", "Select", "Timings", "Video", "VideoError", "VideoLLM", "read_frames",
 ]  # fmt: skip
 
 #: Loaded on first use: torch and transformers take seconds to import.
 _LAZY = {
-    "Answer": "pipeline",
+    "Answer": "answer",
+    "Decoding": "llm.generate",
+    "Evidence": "answer",
+    "FeatureCache": "encoder.cache",
+    "LoadOptions": "models.load",
+    "Timings": "answer",
     "Video": "pipeline",
     "VideoLLM": "pipeline",
     "Frames": "video.read",

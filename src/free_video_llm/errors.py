@@ -7,7 +7,13 @@ allowed ones by `one_of`, which suggests the nearest.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class FreeVideoLLMError(Exception):
@@ -38,6 +44,13 @@ class CheckpointError(FreeVideoLLMError):
     """A model cannot be found, or what is in its folder does not fit together."""
 
     exit_code = 4
+
+
+#: Of a part of a model whose values are NaN or infinite.
+NOT_NUMBERS = (
+    "the {part} gives values that are not numbers (NaN or infinity): its weights are damaged, or "
+    "half precision overflows; try dtype float32 or bfloat16, or fetch the weights again"
+)
 
 
 class MissingExtraError(FreeVideoLLMError, ImportError):
@@ -76,3 +89,29 @@ def shown(value: object, most: int = 60) -> str:
         return f"a value of type {type(value).__name__}"
     line = " ".join(line.split())
     return line if len(line) <= most else f"{line[: most - 2]}…{line[-1]}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 200 characters; its type where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    text = text or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a misspelt keyword of a public call a ConfigError that names the nearest right one.
+
+    The signature stays what it is, for type checkers and for readers.
+    """
+    named = inspect.signature(function).parameters
+    options = [name for name, p in named.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **keywords: P.kwargs) -> R:
+        for keyword in keywords:
+            if keyword not in named:
+                one_of("option", keyword, options, ConfigError)
+        return function(*args, **keywords)
+
+    return checked

@@ -1,155 +1,122 @@
 """The few verbs of the library: `VideoLLM.from_pretrained`, `watch`, `ask`.
 
-Puts decoding, towers, perception and the language model together. Knows nothing of the command
-line, the web page or evaluation.
+Puts decoding, towers, plans and the language model together. Knows nothing of the command line, the
+web page or evaluation.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from free_video_llm.answer import Answer, Timings, gather_evidence
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.stream import Progress, read_and_encode
-from free_video_llm.encoder.tower import PromptVector, Towers
-from free_video_llm.errors import ConfigError, VideoError
-from free_video_llm.evidence import Evidence, gather_evidence
+from free_video_llm.encoder.tower import PromptVector
+from free_video_llm.errors import ConfigError, VideoError, check_keywords, shown
 from free_video_llm.llm.generate import Decoding, Generation
-from free_video_llm.llm.prompts import choice_mode, template_named
+from free_video_llm.llm.prompts import check_options, choice_mode, template_named
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from free_video_llm.plans.apply import VisualTokens, perceive
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
-from free_video_llm.video.read import Frames, read_frames
+from free_video_llm.samples import find
+from free_video_llm.video.read import Frames, Mode, Resize, read_frames
 
 if TYPE_CHECKING:
+    import torch
+
     from free_video_llm.encoder.cache import FeatureCache
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+_NOT_RELEASED = (
+    "the plan's rules are the released code's, but these frames are not: read them with "
+    "rules='released' (its positions, scaled by PIL) for its numbers"
+)
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Seconds spent on an answer.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a video's frames were read, so that they can be read again for a plan that needs other
+    pixels."""
 
-    Attributes:
-        decode: in which the towers had no frame to work on, the video being decoded (or fetched
-            from a cache). Frames are decoded while the towers work on those before them.
-        encode: in which the towers worked. These two are the video's, spent once for all questions.
-        prompt: the question's vector.
-        select: choosing frames and regions.
-        project: cropping, pooling and projecting tokens.
-        prefill: the prompt, up to the first new token; in a batch, the batch's.
-        generate: the tokens after it; in a batch, the batch's.
-    """
-
-    decode: float
-    encode: float
-    prompt: float
-    select: float
-    project: float
-    prefill: float
-    generate: float
-
-    @property
-    def total(self) -> float:
-        return sum(self.as_dict().values())
-
-    @property
-    def perceive(self) -> float:
-        """From features to visual tokens."""
-        return self.select + self.project
-
-    def as_dict(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+    source: str
+    frames: int
+    mode: Mode
+    batch: int | None
+    cache: FeatureCache | None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An answer with what it rests on.
-
-    Attributes:
-        text: what the language model said.
-        token_ids: as it generated them.
-        visual_tokens: what stood for the video, and where each token came from.
-        evidence: the same for people: frames, boxes, similarities.
-        timings: seconds by step.
-        token_seconds: of each new token after the first; in a batch, the batch's.
-        warnings: what the user should know (a cut question, a clip that is shorter than declared).
-    """
-
-    question: str
-    text: str
-    token_ids: tuple[int, ...]
-    visual_tokens: VisualTokens
-    evidence: Evidence
-    timings: Timings
-    plan: Plan
-    model: str
-    prompt: str
-    prompt_tokens: int
-    options: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    token_seconds: tuple[float, ...] = ()
-
-    def save_picture(self, path: str | Path, **style: Any) -> Path:
-        """Write the evidence picture; PNG, SVG or PDF by the file's ending."""
-        from free_video_llm.picture import save_picture
-
-        return save_picture(self, path, **style)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON (docs/evidence.md describes every entry)."""
-        return {
-            "schema": 1,
-            "question": self.question,
-            "options": list(self.options),
-            "answer": self.text,
-            "token_ids": list(self.token_ids),
-            "model": self.model,
-            "plan": {"name": self.plan.name, "notation": str(self.plan), **self.plan.to_dict()},
-            "tokens": {
-                "visual": len(self.visual_tokens),
-                "by_pathway": self.visual_tokens.count_by_pathway(),
-                "prompt": self.prompt_tokens,
-                "answer": len(self.token_ids),
-            },
-            "evidence": self.evidence.to_dict(),
-            "timings": self.timings.as_dict(),
-            "warnings": list(self.warnings),
-        }
-
-
-@dataclass
+@dataclass(eq=False, repr=False)
 class Video:
-    """A video that has been watched: its frames and features, kept for any number of questions."""
+    """A video that has been watched: its frames and features, kept for any number of questions.
 
-    llm: VideoLLM
+    It can be pickled: frames and features go along, the model does not. `VideoLLM.attach` gives it
+    one again.
+    """
+
+    llm: VideoLLM | None
     frames: Frames
     features: VideoFeatures
     decode_seconds: float
     encode_seconds: float
-    memo: Memo = field(default_factory=dict, repr=False)
+    memo: Memo = field(default_factory=dict)
     from_cache: bool = False
+    reading: Reading | None = None
+    _released: Video | None = None
 
+    def __repr__(self) -> str:
+        side, model = self.features.side, self.llm.name if self.llm else None
+        name = shown(os.path.basename(self.frames.source) or self.frames.source)
+        return (
+            f"Video({name}, {len(self.frames)} of {self.frames.total} frames in "
+            f"{self.frames.duration:.1f} s, {side}×{side} patches each, model={shown(model)})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__ | {"llm": None, "memo": {}, "reading": None, "_released": None}
+        return state | {"features": replace(self.features, joint=None)}
+
+    @check_keywords
     def ask(
         self,
         question: str,
         *,
         plan: str | Plan = DEFAULT_PLAN,
         rules: Rules | None = None,
-        options: Sequence[str] = (),
-        **decoding: Any,
+        options: list[str] | tuple[str, ...] = (),
+        conv_mode: str | None = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        num_beams: int = 1,
+        repetition_penalty: float | None = None,
+        seed: int | None = None,
     ) -> Answer:
         """Ask a question about this video; see `VideoLLM.ask`."""
-        answers = self.llm.ask(
-            [(self, question)], plan=plan, rules=rules, options=[options], **decoding
+        answers = self.model.ask(
+            [(self, question)],
+            plan=plan,
+            rules=rules,
+            options=[options],
+            conv_mode=conv_mode,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            num_beams=num_beams,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
         )
         return answers[0]
 
@@ -160,20 +127,51 @@ class Video:
 
         A stopwatch gets the seconds of "select" and "project".
         """
+        llm = self.model
         prompt = question
         if isinstance(prompt, str):
-            prompt = self.llm.towers.encode_prompt(prompt)
+            prompt = llm.towers.encode_prompt(prompt)
         notes = list(self.frames.warnings)
+        if plan.rules == "released" and not self.frames.as_released:
+            notes.append(_NOT_RELEASED)
         if prompt.truncated:
             notes.append(
                 "the question is longer than the text encoder takes: its end was not "
                 "used to choose frames and regions (the language model reads all of it)"
             )
-        projector = self.llm.image_llm.projector
+        projector = llm.image_llm.projector
         tokens = perceive(
             self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
         )
         return tokens, tuple(notes)
+
+    def for_plan(self, plan: Plan) -> Video:
+        """This video with the pixels that a plan needs.
+
+        The released rules need the released code's positions and its scaling: the source is read
+        again for them, once, if the frames were read otherwise. Frames that were given as such
+        cannot be: they stay, and `perceive` warns.
+        """
+        if plan.rules != "released" or self.frames.as_released or self.reading is None:
+            return self
+        if self._released is None:
+            how = self.reading
+            self._released = self.model.watch(
+                how.source,
+                frames=how.frames,
+                mode=how.mode,
+                rules="released",
+                batch=how.batch,
+                cache=how.cache,
+            )
+        return self._released
+
+    @property
+    def model(self) -> VideoLLM:
+        """The model that watched it; ConfigError if it was unpickled and not attached to one."""
+        if self.llm is None:
+            raise ConfigError("this video was unpickled and has no model: llm.attach(video)")
+        return self.llm
 
 
 class VideoLLM:
@@ -193,26 +191,58 @@ class VideoLLM:
         self.image_llm = loaded.llm
         self.conv_mode = loaded.conv_mode
 
+    def __repr__(self) -> str:
+        side, size = self.towers.side, self.towers.size
+        return (
+            f"VideoLLM({shown(self.name)}, frames of {size} px in {side}×{side} patches, "
+            f"conv_mode={self.conv_mode!r}, device={str(self.towers.device)!r})"
+        )
+
     @classmethod
-    def from_pretrained(cls, name: str | Path = "tiny", **options: Any) -> VideoLLM:
+    @check_keywords
+    def from_pretrained(
+        cls,
+        name: str | Path = "tiny",
+        *,
+        scorer: str | None = None,
+        dtype: Dtype | torch.dtype | None = None,
+        device_map: str | dict[str, int | str] | None = None,
+        load_in_8bit: bool = False,
+        load_in_4bit: bool = False,
+        rope_scaling_factor: float = 1.0,
+        conv_mode: str | None = None,
+    ) -> VideoLLM:
         """Load a model by Hub id, folder (original LLaVA or transformers layout), or "tiny".
 
-        Keyword options are those of `LoadOptions`: scorer, dtype, device_map, load_in_8bit,
-        load_in_4bit, rope_scaling_factor, conv_mode.
+        Args:
+            name: of the model.
+            scorer, dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, conv_mode:
+                see `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
             ConfigError: an option that cannot be met on this machine.
         """
-        return cls(load(name, LoadOptions(**options)))
+        options = LoadOptions(
+            scorer=scorer,
+            dtype=dtype,
+            device_map=device_map,
+            load_in_8bit=load_in_8bit,
+            load_in_4bit=load_in_4bit,
+            rope_scaling_factor=rope_scaling_factor,
+            conv_mode=conv_mode,
+        )
+        return cls(load(name, options))
 
+    @check_keywords
     def watch(
         self,
         source: str | Path | Frames,
         *,
         frames: int = DEFAULT_FRAMES,
-        mode: str = "exact",
-        resize: str = "bicubic",
+        mode: Mode = "exact",
+        rules: Rules = "corrected",
+        resize: Resize | None = None,
         batch: int | None = None,
         cache: FeatureCache | None = None,
         progress: Progress | None = None,
@@ -220,17 +250,20 @@ class VideoLLM:
         """Decode and encode a video once.
 
         Args:
-            source: a video file, a folder of images, or `Frames` that were read before.
+            source: a video file, a folder of images, a bundled clip such as "sample:star", or
+                `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
             mode: "exact", or "keyframes" for files with long groups of pictures.
-            resize: "bicubic" in the decoder, or "pil", which a plan of rules "released" needs
-                to give the released code's tokens.
+            rules: "released" for the positions and pixels of the paper's released code. A plan of
+                those rules gets them by itself (`Video.for_plan`); here they save reading twice.
+            resize: "bicubic" in the decoder, or "pil"; None takes the one that the rules need.
             batch: frames per pass of a tower; None sizes it to the memory that is free.
             cache: where the features are looked for, and kept. `Frames` are not cached.
             progress: called with "decode" or "encode", how much is done, and of how much.
 
         Raises:
             VideoError: the source gives no frames.
+            ConfigError: an option has a value that is not allowed.
         """
         if isinstance(source, Frames):
             start = time.perf_counter()
@@ -238,38 +271,68 @@ class VideoLLM:
                 source.pixels, batch=batch, progress=_named(progress, "encode")
             )
             return Video(self, source, features, 0.0, time.perf_counter() - start)
+        if not isinstance(source, str | Path):
+            raise ConfigError(f"a video is a path or Frames, not {shown(source)}")
+        path = str(find(source))
         start = time.perf_counter()
-        key = _key(cache, source, self.towers, count=frames, mode=mode, resize=resize)
-        if cache is not None and key is not None:
-            entry = cache.get(key, self.towers, str(source))
-            if entry is not None:
-                seconds = time.perf_counter() - start
-                return Video(self, entry.frames, entry.features, seconds, 0.0, entry.memo, True)
+        reading = Reading(source=path, frames=frames, mode=mode, batch=batch, cache=cache)
         read = functools.partial(
             read_frames,
-            source,
+            path,
             count=frames,
             size=self.towers.size,
-            mode=mode,  # type: ignore[arg-type]
-            resize=resize,  # type: ignore[arg-type]
+            mode=mode,
+            rules=rules,
+            resize=resize,
         )
+        key = self._key(cache, path, count=frames, mode=mode, rules=rules, resize=resize)
+        if cache is not None and key is not None:
+            entry = cache.get(key, self.towers, path)
+            if entry is not None:
+                seconds = time.perf_counter() - start
+                kept = (entry.frames, entry.features, seconds, 0.0, entry.memo, True)
+                return Video(self, *kept, reading=reading)
         watched = read_and_encode(
             lambda arrived: read(arrived=arrived), self.towers, batch=batch, progress=progress
         )
-        video = Video(self, watched.frames, watched.features, watched.waited, watched.encoded)
+        video = Video(
+            self, watched.frames, watched.features, watched.waited, watched.encoded, reading=reading
+        )
         if cache is not None and key is not None:
             video.memo = cache.put(key, video.frames, video.features).memo
         return video
 
+    def attach(self, video: Video) -> Video:
+        """An unpickled video, to be asked about with this model.
+
+        Raises:
+            ConfigError: its features are not of towers such as this model's.
+        """
+        joint, features = self.towers.joint_space(), video.features
+        if not self.towers.made(features):
+            raise ConfigError(
+                f"{video!r} was encoded by other towers than those of {self.name!r}: watch it again"
+            )
+        video.features = replace(features, joint=joint)
+        video.llm = self
+        return video
+
+    @check_keywords
     def ask(
         self,
         questions: Sequence[tuple[Video, str]],
         *,
         plan: str | Plan = DEFAULT_PLAN,
         rules: Rules | None = None,
-        options: Sequence[Sequence[str]] | None = None,
+        options: Sequence[list[str] | tuple[str, ...]] | None = None,
         conv_mode: str | None = None,
-        **decoding: Any,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        num_beams: int = 1,
+        repetition_penalty: float | None = None,
+        seed: int | None = None,
     ) -> list[Answer]:
         """Answer several questions, on one or several videos, in one batch.
 
@@ -279,29 +342,38 @@ class VideoLLM:
             rules: "corrected" or "released", over the plan's own.
             options: for each question the choices of a multiple-choice question, or none.
             conv_mode: prompt template; the model's own where None.
-            **decoding: fields of `Decoding`, such as max_new_tokens, temperature, seed.
+            max_new_tokens, temperature, top_p, top_k, num_beams, repetition_penalty, seed: see
+                `Decoding`.
 
         Raises:
             PlanError: the plan cannot be read, or not be applied to a clip.
             ConfigError: a wrong option, or a prompt longer than the model holds.
+            CheckpointError: the model's values are no numbers.
         """
         plan = resolve_plan(plan, rules)
-        settings = _decoding(decoding)
-        choices = [tuple(c) for c in options] if options is not None else [()] * len(questions)
-        if len(choices) != len(questions):
-            raise ConfigError(f"{len(questions)} questions but {len(choices)} lists of options")
+        decoding = Decoding(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            num_beams=num_beams,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        asked = [_checked_pair(pair) for pair in questions]
+        choices = [check_options(c) for c in options] if options is not None else [()] * len(asked)
+        if len(choices) != len(asked):
+            raise ConfigError(f"{len(asked)} questions but {len(choices)} lists of options")
         mode = conv_mode or self.conv_mode
-        if not questions:
+        if not asked:
             return []
-        for _, question in questions:
-            if not question.strip():
-                raise ConfigError("the question is empty")
+        asked = [(video.for_plan(plan), question) for video, question in asked]
         start = now(self.towers.device)
-        vectors = self.towers.encode_prompts([question for _, question in questions])
-        share = (now(self.towers.device) - start) / len(questions)
+        vectors = self.towers.encode_prompts([question for _, question in asked])
+        share = (now(self.towers.device) - start) / len(asked)
         looks, prompts = [], []
         stops: set[str] = set()
-        for (video, question), choice, vector in zip(questions, choices, vectors, strict=True):
+        for (video, question), choice, vector in zip(asked, choices, vectors, strict=True):
             stopwatch = Stopwatch(self.towers.device)
             tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
             looks.append((tokens, notes, stopwatch.seconds | {"prompt": share}))
@@ -311,10 +383,10 @@ class VideoLLM:
         generations = self.image_llm.generate(
             prompts,
             [tokens.embeds for tokens, _, _ in looks],
-            decoding=settings,
+            decoding=decoding,
             stop=sorted(stops),
         )
-        rows = zip(questions, choices, prompts, looks, generations, strict=True)
+        rows = zip(asked, choices, prompts, looks, generations, strict=True)
         return [self._answer(plan, *row) for row in rows]
 
     def _answer(
@@ -329,7 +401,7 @@ class VideoLLM:
         video, question = asked
         tokens, notes, seconds = look
         for note in notes:
-            warnings.warn(note, stacklevel=4)
+            warnings.warn(note, stacklevel=5)
         return Answer(
             question=question,
             text=generation.text,
@@ -354,6 +426,18 @@ class VideoLLM:
             token_seconds=generation.token_seconds,
         )
 
+    def _key(self, cache: FeatureCache | None, source: str, **sampling: Any) -> str | None:
+        """The key of a source in a cache; None where there is none, or the file cannot be read
+        (which reading it will say better)."""
+        if cache is None:
+            return None
+        from free_video_llm.encoder.cache import feature_key
+
+        try:
+            return feature_key(source, self.towers, **sampling)
+        except (OSError, VideoError):
+            return None
+
 
 def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
     """A plan from text or as it is, with the rules asked for."""
@@ -362,30 +446,18 @@ def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
     return Plan.parse(plan, rules=rules)
 
 
-def _decoding(values: dict[str, Any]) -> Decoding:
-    from free_video_llm.errors import one_of
-
-    for key in values:
-        one_of("option", key, Decoding.__dataclass_fields__, ConfigError)
-    return Decoding(**values)
+def _checked_pair(pair: object) -> tuple[Video, str]:
+    video, question = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, pair)
+    if not isinstance(question, str):
+        raise ConfigError(f"a question is a text, not {shown(question)}")
+    if not isinstance(video, Video):
+        raise ConfigError(f"questions are pairs of a watched video and a text, not {shown(pair)}")
+    if not question.strip():
+        raise ConfigError("the question is empty")
+    return video, question
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     return lambda done, total: progress(what, done, total)
-
-
-def _key(
-    cache: FeatureCache | None, source: str | Path, towers: Towers, **sampling: Any
-) -> str | None:
-    """The key of a source in a cache; None where there is none, or the file cannot be read (which
-    reading it will say better)."""
-    if cache is None:
-        return None
-    from free_video_llm.encoder.cache import feature_key
-
-    try:
-        return feature_key(source, towers, **sampling)
-    except (OSError, VideoError):
-        return None

@@ -18,7 +18,8 @@ from free_video_llm.profiling import flops
 from free_video_llm.profiling.memory import peak_bytes
 
 if TYPE_CHECKING:
-    from free_video_llm.pipeline import Answer, Video
+    from free_video_llm.answer import Answer
+    from free_video_llm.pipeline import Video
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class CostReport:
 
 def cost_report(video: Video, answer: Answer) -> CostReport:
     """The cost of an answer on a video; of a batch, its own share is not told apart."""
-    llm, times = video.llm, answer.timings
+    llm, times = video.model, answer.timings
     config = llm.image_llm.model.config.text_config
     new = len(answer.token_ids)
     towers = 0 if video.from_cache else len(video.frames) * flops.encode_frame(llm.towers)

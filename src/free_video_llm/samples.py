@@ -48,21 +48,23 @@ def all_samples() -> dict[str, Sample]:
     }
 
 
-def find(source: str) -> Path:
-    """The path of a source: `sample:NAME` is a bundled clip, anything else a path.
+def find(source: str | Path) -> str:
+    """The path of a source: `sample:NAME` is a bundled clip, anything else stays what it is.
 
     Raises:
         VideoError: there is no sample of that name.
     """
+    source = str(source)
     if not source.startswith(PREFIX):
-        return Path(source)
+        return source
     known = all_samples()
     one_of("sample", source.removeprefix(PREFIX), known, VideoError)
-    return known[source.removeprefix(PREFIX)].path
+    return str(known[source.removeprefix(PREFIX)].path)
 
 
-def is_sample(path: Path) -> bool:
+def is_sample(path: str | Path) -> bool:
     """Whether a file is one of the bundled clips, wherever it lies."""
+    path = Path(path)
     if not path.is_file():
         return False
     return any(

@@ -52,7 +52,7 @@ def images_of(tiny: VideoLLM, path: Path, cache: FeatureCache | None, **options:
 
 
 def key_of(tiny: VideoLLM, path: Path, count: int = 6) -> str:
-    return feature_key(path, tiny.towers, count=count, mode="exact", resize="bicubic")
+    return feature_key(path, tiny.towers, count=count, mode="exact", rules="corrected", resize=None)
 
 
 def test_another_process_finds_the_very_same_features(tiny: VideoLLM, star: Path, tmp_path: Path):
@@ -267,7 +267,7 @@ for number in range({start}, 10**9):
 
 
 def start_writer(folder: Path, room: int, start: int = 0) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1])
     code = WRITER.format(tests=tests, folder=str(folder), room=room, start=start)
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None

@@ -69,7 +69,7 @@ def test_the_released_file_becomes_our_configuration():
     assert (config.frames, config.rope_scaling_factor, config.max_new_tokens) == (50, 2.0, 128)
     assert config.resolved_plan().rules == "released"
     assert config.resolved_plan().count_tokens(frames=50, side=24) == 2648
-    assert config.resize == "pil"
+    assert config.resize is None  # the rules decide
     assert config.devices == "0,1,2,3,4,5,6,7"
     assert (config.replies, config.logs) == ("outputs/eval_save_dir", "outputs/artifacts/logs")
 
@@ -243,7 +243,7 @@ def configs(draw: st.DrawFn) -> RunConfig:
         rules=draw(st.sampled_from(["corrected", "released", None])),
         frames=draw(st.integers(1, 10_000)),
         decode=draw(st.sampled_from(["exact", "keyframes"])),
-        resize=draw(st.sampled_from(["bicubic", "pil"])),
+        resize=draw(st.sampled_from(["bicubic", "pil", None])),
         max_new_tokens=draw(st.integers(1, 100_000)),
         batch=draw(st.integers(1, 10_000)),
         dtype=draw(st.sampled_from(["float32", "float16", "bfloat16", None])),

@@ -286,10 +286,27 @@ def test_device_maps(plain: Path, device_map: object, plain_answer: tuple[int, .
     assert answer(plain, device_map=device_map) == plain_answer
 
 
-@pytest.mark.parametrize("device_map", ["nowhere", {"": "disk"}])
-def test_a_device_map_that_does_not_work(plain: Path, device_map: object) -> None:
+def test_a_device_map_that_does_not_work(plain: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot build the model") as caught:
-        load(plain, LoadOptions(device_map=device_map))
+        load(plain, LoadOptions(device_map={"": "disk"}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+@pytest.mark.parametrize(
+    ("device_map", "words"),
+    [
+        ("nowhere", "unknown device 'nowhere'"),
+        ("cuda", "device_map='cuda': this machine has no cuda devices; use cpu"),
+        ({"": "cuda:0"}, "device_map='cuda:0': this machine has no cuda devices"),
+        (0, "device_map='0': this machine has no cuda devices"),
+        (1.5, "device_map is a device, 'auto', or a mapping"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(device_map, words) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LoadOptions(device_map=device_map)
+    assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -105,12 +105,12 @@ def test_the_page_s_counts_add_up():
 # --- the bundled clips ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_the_search_finds_the_bundled_clip_again(tiny: VideoLLM, name: str):
-    found, ((question, truth),) = FOUND[name], all_samples()[name].contrasts
+def test_the_search_finds_the_bundled_needle_again(tiny: VideoLLM):
+    """A needle is in a clip's pixels however they are coded; what parts the other bundled clip's
+    plans is closer than two builds of the encoder are."""
+    found, ((question, truth),) = FOUND["glimpse"], all_samples()["glimpse"].contrasts
     cases = list(search(tiny, found.set, [found.number]))
-    right = (True, False) if name == "glimpse" else (False, True)
-    first = first_of(cases, right)
+    first = first_of(cases, (True, False))
     assert first is not None
     assert (first.question.text, first.question.answer) == (question, truth)
 

@@ -23,8 +23,8 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from free_video_llm import ConfigError, Crop, Pathway, Plan, Pool, Select
+from free_video_llm.answer import Answer, Timings, gather_evidence
 from free_video_llm.encoder.features import JointSpace, VideoFeatures
-from free_video_llm.evidence import gather_evidence
 from free_video_llm.picture import (
     check_suffix,
     draw_comparison,
@@ -32,7 +32,6 @@ from free_video_llm.picture import (
     save_comparison,
     save_picture,
 )
-from free_video_llm.pipeline import Answer, Timings
 from free_video_llm.plans.apply import perceive
 from free_video_llm.video.read import Frames
 from texts import ARABIC, CHINESE, EMOJI, LONG

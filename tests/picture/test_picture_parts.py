@@ -79,7 +79,8 @@ def test_a_font_that_matplotlib_has_not_listed_yet_is_found(
 ) -> None:
     letter = "\N{LATIN SMALL LETTER D WITH PALATAL HOOK}"
     entries = fontManager.ttflist
-    new = next(e.fname for e in entries if e.name == "STIXGeneral" and e.style == "normal")
+    stix = [e for e in entries if e.name == "STIXGeneral"]
+    new = next(e.fname for e in stix if (e.style, e.weight) == ("normal", 400))
     only = [e for e in entries if e.name == text_module.MAIN_FONT]
     monkeypatch.setattr(fontManager, "ttflist", only)
     monkeypatch.setattr(text_module, "findSystemFonts", lambda: ["no/such.ttf", new])

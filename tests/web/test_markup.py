@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from free_video_llm.answer import Answer
 from free_video_llm.picture.styles import marks_for
-from free_video_llm.pipeline import Answer
 from free_video_llm.samples import find
 from free_video_llm.web import markup
 from free_video_llm.web.kept_frames import MOST_IN_STRIP, MOST_THUMBNAILS, kept_frames

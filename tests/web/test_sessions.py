@@ -24,7 +24,7 @@ def chosen(sessions: Sessions, name: str, path: Path):
 
 
 def sampling(session, frames: int = 8) -> Sampling:
-    return Sampling(session.clip.path, "tiny", frames, "bicubic")
+    return Sampling(session.clip.path, "tiny", frames, "corrected")
 
 
 def test_another_clip_takes_the_place_of_the_one_before(sessions, upload, llm):

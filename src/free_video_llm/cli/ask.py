@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from free_video_llm.cli.common import (
 from free_video_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer
 
 ASK_EXAMPLES = """\
   fvl ask sample:star "What color is the star?"
@@ -100,10 +101,12 @@ def add_commands(commands: Subparsers) -> None:
 
 def run_ask(options: argparse.Namespace) -> int:
     """Answer the questions, each printed as soon as it is there."""
+    from free_video_llm.llm.prompts import check_options
     from free_video_llm.pipeline import resolve_plan
 
-    if len(options.option) == 1:
-        raise ConfigError("a multiple-choice question needs at least two --option")
+    for question in options.questions:
+        _check_question(question)
+    check_options(options.option)
     plan = resolve_plan(options.plan, options.rules)  # a wrong plan is told before a model loads
     if options.picture is not None:
         from free_video_llm.picture import check_suffix
@@ -112,7 +115,7 @@ def run_ask(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     llm = load_model(options)
     loaded = time.perf_counter() - start
-    video = watch(llm, options.video, options, released=plan.rules == "released")
+    video = watch(llm, options.video, options, rules=plan.rules)
     documents = []
     for number, question in enumerate(options.questions, start=1):
         answer = video.ask(
@@ -151,6 +154,17 @@ def run_ask(options: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _check_question(question: str) -> None:
+    """A second video, as `*.mp4` gives it, is not asked as a question."""
+    if question == "-" or (question.startswith("@") and os.path.exists(question[1:])):
+        raise ConfigError(f"a question is a text: {question!r} is not read from a file or pipe")
+    if os.path.exists(question):
+        raise ConfigError(
+            f"{question!r} is a file, not a question: fvl ask takes one video, then questions; "
+            "ask about each video in a command of its own"
+        )
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:

@@ -14,6 +14,7 @@ from free_video_llm.errors import ConfigError
 if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.pipeline import Video, VideoLLM
+    from free_video_llm.plans.plan import Rules
 
 Subparsers = Any  # argparse keeps its type private
 
@@ -144,16 +145,13 @@ def feature_cache(options: argparse.Namespace, *, half: bool = False) -> Feature
     return FeatureCache(folder, disk_bytes=round(options.cache_gb * 1e9), half=half)
 
 
-def watch(
-    llm: VideoLLM, source: str, options: argparse.Namespace, *, released: bool = False
-) -> Video:
+def watch(llm: VideoLLM, source: str, options: argparse.Namespace, *, rules: Rules) -> Video:
     """Decode and encode the video with a progress bar, after the notice that `tiny` needs.
 
-    `released` tells that the answer is to be the released code's, pixels included.
+    `rules` are the plan's: frames are read as they need.
     """
     path = samples.find(source)
-    resize = options.resize or ("pil" if released else "bicubic")
-    if llm.name == "tiny" and not samples.is_sample(path):
+    if llm.name == "tiny" and not samples.is_sample(path) and not is_quiet(options):
         print(
             "note: the embedded model 'tiny' knows only coloured shapes, not the real world; name "
             "a real one with --model, e.g. --model llava-hf/llava-v1.6-vicuna-7b-hf (fvl models)",
@@ -164,10 +162,16 @@ def watch(
             path,
             frames=options.frames,
             mode=options.decode,
-            resize=resize,
+            rules=rules,
+            resize=options.resize,
             cache=feature_cache(options, half=options.cache_half),
             progress=bars,
         )
+
+
+def is_quiet(options: argparse.Namespace) -> bool:
+    """Whether nothing but the answer is wanted."""
+    return bool(getattr(options, "quiet", False))
 
 
 def positive(text: str) -> int:
@@ -229,9 +233,3 @@ def table(rows: Sequence[tuple[str, ...]], *, indent: str = "") -> str:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         lines.append(indent + "  ".join([*cells, row[-1]]).rstrip())
     return "\n".join(lines)
-
-
-def existing_parent(path: Path) -> Path:
-    """The path, its folder made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from free_video_llm.cli.common import (
     Subparsers,
@@ -16,6 +17,9 @@ from free_video_llm.cli.common import (
     watch,
 )
 from free_video_llm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from free_video_llm.plans.plan import Rules
 
 EXAMPLES = """\
   fvl compare-plans sample:needle "What color is the diamond?"
@@ -53,8 +57,9 @@ def run(options: argparse.Namespace) -> int:
         from free_video_llm.picture import check_suffix
 
         check_suffix(options.picture)
-    released = all(plan.rules == "released" for plan in plans)
-    video = watch(load_model(options), options.video, options, released=released)
+    all_released = all(plan.rules == "released" for plan in plans)
+    rules: Rules = "released" if all_released else "corrected"
+    video = watch(load_model(options), options.video, options, rules=rules)
     answers = [video.ask(options.question, plan=plan) for plan in plans]
     if options.picture is not None:
         from free_video_llm.picture import save_comparison

@@ -59,7 +59,7 @@ class VideoFeatures:
     llm_states: torch.Tensor
     scorer_states: torch.Tensor
     frame_vectors: torch.Tensor
-    joint: JointSpace
+    joint: JointSpace | None
 
     def __len__(self) -> int:
         return len(self.llm_states)
@@ -90,6 +90,7 @@ class VideoFeatures:
         keys = {frame: ("joint", normalised, frame) for frame in frames}
         missing = [frame for frame, key in keys.items() if key not in memo]
         if missing:
+            assert self.joint is not None, "features without a model: VideoLLM.attach"
             states = self.joint.last_layer(self.scorer_states[missing])
             grids = square(self.joint.project(states[:, 1:], normalised=normalised))
             memo.update((keys[frame], grid) for frame, grid in zip(missing, grids, strict=True))

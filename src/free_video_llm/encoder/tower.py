@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from free_video_llm.encoder.features import JointSpace, VideoFeatures
 from free_video_llm.encoder.fingerprint import fingerprint
+from free_video_llm.errors import NOT_NUMBERS, CheckpointError
 from free_video_llm.profiling.memory import free_bytes
 
 if TYPE_CHECKING:
@@ -196,6 +197,22 @@ class Towers:
             last_layer,
         )
 
+    def made(self, features: VideoFeatures) -> bool:
+        """Whether features have the shapes that these towers give, and hold numbers."""
+        tower = self.scorer.vision_model.config
+        patches = (int(tower.image_size) // int(tower.patch_size)) ** 2
+        count, kept = len(features.frame_vectors), features
+        shapes = (
+            (count, 1 + self.side**2, int(self.llm_tower.config.hidden_size)),
+            (count, 1 + patches, int(tower.hidden_size)),
+            (count, int(self.scorer.visual_projection.out_features)),
+        )
+        tensors = (kept.llm_states, kept.scorer_states, kept.frame_vectors)
+        return all(
+            tensor.shape == shape and bool(tensor.isfinite().all())
+            for tensor, shape in zip(tensors, shapes, strict=True)
+        )
+
     @torch.inference_mode()
     def encode_prompts(self, texts: Sequence[str]) -> list[PromptVector]:
         """The questions' unit vectors. Text beyond the encoder's limit is cut, and said so."""
@@ -210,11 +227,18 @@ class Towers:
             attention_mask=tokens["attention_mask"].to(device),
         ).pooler_output
         vectors = F.normalize(self.scorer.text_projection(pooled), dim=-1).to(self.device)
+        check_finite("text encoder", vectors)
         return [PromptVector(v, truncated=n > limit) for v, n in zip(vectors, whole, strict=True)]
 
     def encode_prompt(self, text: str) -> PromptVector:
         """The same for one question."""
         return self.encode_prompts([text])[0]
+
+
+def check_finite(part: str, *values: torch.Tensor) -> None:
+    """Raise CheckpointError where a part of the model gives what is no number."""
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise CheckpointError(NOT_NUMBERS.format(part=part))
 
 
 def _hidden_states(
@@ -293,6 +317,8 @@ class FrameEncoder:
         chunk = torch.from_numpy(self.pixels[self.done : stop]).to(self.towers.device)
         parts = self.towers.states_of(chunk)
         vectors = self.towers.frame_vectors(parts[1])
+        # Not all of the states: a NaN in a layer reaches the class token in the next one.
+        check_finite("vision encoder", vectors, parts[0][:, :1])
         distinct = parts[:1] if parts[0] is parts[1] else parts
         if not self._states:
             # Not collected and joined at the end, which would hold everything twice.

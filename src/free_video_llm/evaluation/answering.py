@@ -18,9 +18,11 @@ from free_video_llm.errors import FreeVideoLLMError
 from free_video_llm.evaluation.units import Unit
 
 if TYPE_CHECKING:
+    from free_video_llm.answer import Answer
     from free_video_llm.encoder.cache import FeatureCache
-    from free_video_llm.pipeline import Answer, Video, VideoLLM
+    from free_video_llm.pipeline import Video, VideoLLM
     from free_video_llm.plans.plan import Plan
+    from free_video_llm.video.read import Mode, Resize
 
 Row = dict[str, Any]
 
@@ -31,8 +33,8 @@ class Settings:
 
     plan: Plan
     frames: int
-    decode: str
-    resize: str
+    decode: Mode
+    resize: Resize | None
     max_new_tokens: int
     batch: int
     conv_mode: str | None
@@ -78,6 +80,7 @@ def _watch(
                 folder.find(name),
                 frames=settings.frames,
                 mode=settings.decode,
+                rules=settings.plan.rules,
                 resize=settings.resize,
                 cache=cache,
             )

@@ -20,6 +20,7 @@ from free_video_llm.benchmarks import get_set
 from free_video_llm.errors import ConfigError, PlanError, one_of
 from free_video_llm.llm.prompts import template_named
 from free_video_llm.plans.plan import Plan
+from free_video_llm.video.read import Mode, Resize
 
 #: A configuration is a page of text; what is longer is not one.
 MAX_BYTES = 1_000_000
@@ -56,7 +57,7 @@ class RunConfig:
         rules: "corrected" or "released", over the plan's own.
         frames: how many frames are sampled of each video.
         decode: "exact" or "keyframes".
-        resize: "bicubic" or "pil" (as the released code).
+        resize: "bicubic" or "pil" (as the released code); None takes the one that the rules need.
         max_new_tokens: of an answer.
         batch: questions that are answered together.
         dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer: how the model
@@ -73,8 +74,8 @@ class RunConfig:
     plan: str | Plan = "paper"
     rules: str | None = None
     frames: int = 50
-    decode: str = "exact"
-    resize: str = "bicubic"
+    decode: Mode = "exact"
+    resize: Resize | None = None
     max_new_tokens: int = 128
     batch: int = 8
     dtype: str | None = None
@@ -358,7 +359,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rules": _choice("corrected", "released", None),
     "frames": lambda key, value: whole(key, value, most=10_000),
     "decode": _choice("exact", "keyframes"),
-    "resize": _choice("bicubic", "pil"),
+    "resize": _choice("bicubic", "pil", None),
     "max_new_tokens": lambda key, value: whole(key, value, most=100_000),
     "batch": lambda key, value: whole(key, value, most=10_000),
     "dtype": _choice("float32", "float16", "bfloat16", None),

@@ -83,7 +83,7 @@ def from_released(data: Mapping[Any, Any], *, name: str) -> RunConfig:
     if "CUDA_VISIBLE_DEVICES" in values:
         options["devices"] = values["CUDA_VISIBLE_DEVICES"]
     tasks = _tasks(scripts, values.get("DATA_DIR"), values.get("CONV_MODE"))
-    return RunConfig(tasks=tasks, rules="released", resize="pil", **options)
+    return RunConfig(tasks=tasks, rules="released", **options)
 
 
 def _for_each(key: str, value: Any, count: int) -> list[Any]:

@@ -6,13 +6,14 @@ Knows nothing of videos, frames or plans.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from free_video_llm.errors import ConfigError
+from free_video_llm.errors import NOT_NUMBERS, CheckpointError, ConfigError, shown
 from free_video_llm.llm.prefill import prefill
 from free_video_llm.llm.prefix_tree import pair_cost, tree
 from free_video_llm.llm.prompts import IMAGE
@@ -43,14 +44,20 @@ class Decoding:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens is at least 1, not {self.max_new_tokens}")
-        if self.temperature < 0:
-            raise ConfigError(f"temperature is 0 (greedy) or more, not {self.temperature}")
+        for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("top_k", 1), ("seed", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not (whole and value >= least) and not (value is None and name in ("top_k", "seed")):
+                raise ConfigError(f"{name} is a whole number, at least {least}, not {shown(value)}")
+        if not _is_finite(self.temperature) or self.temperature < 0:
+            raise ConfigError(f"temperature is 0 (greedy) or more, not {shown(self.temperature)}")
+        if self.top_p is not None and not (_is_finite(self.top_p) and 0 < self.top_p <= 1):
+            raise ConfigError(f"top_p is above 0 and at most 1, not {shown(self.top_p)}")
+        penalty = self.repetition_penalty
+        if penalty is not None and not (_is_finite(penalty) and penalty > 0):
+            raise ConfigError(f"repetition_penalty is above 0, not {shown(penalty)}")
         if self.temperature == 0 and (self.top_p is not None or self.top_k is not None):
             raise ConfigError("top_p and top_k need a temperature above 0")
-        if self.num_beams < 1:
-            raise ConfigError(f"num_beams is at least 1, not {self.num_beams}")
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments for `generate`."""
@@ -69,6 +76,11 @@ class Decoding:
             for k, v in named.items()
             if v is not None or k in ("temperature", "top_p", "top_k")
         }
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,8 @@ class TwoLayerProjector:
 
 
 class _Clock:
-    """A logits processor that changes nothing and notes when the scores of each token came."""
+    """A logits processor that changes nothing, refuses scores that are no numbers, and notes when
+    those of each token came."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -116,6 +129,10 @@ class _Clock:
 
     def __call__(self, token_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         self.times.append(now(self.device))
+        if not scores.isfinite().any(-1).all():  # some are masked by minus infinity on purpose
+            raise CheckpointError(NOT_NUMBERS.format(part="language model"))
+        if scores.isnan().any():
+            raise CheckpointError(NOT_NUMBERS.format(part="language model"))
         return scores
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from free_video_llm.errors import ConfigError, one_of
+from free_video_llm.errors import ConfigError, one_of, shown
 
 IMAGE = "<image>"
 #: What ends a turn in ChatML; a tokenizer that has it as one token is of a ChatML model.
@@ -73,6 +73,27 @@ def _chatml(system: str, user: str, answer: str) -> str:
 _CHATML_STOP = (END_OF_TURN,)
 _CHOICE = _SEQUENCE + "\nQuestion: {question}\nOptions:\n{options}Only give the best option."
 _ASK = _SEQUENCE + " " + _CONCISELY + " Question: {question}"
+
+#: Choices are lettered.
+MOST_OPTIONS = 26
+
+
+def check_options(options: object) -> tuple[str, ...]:
+    """The choices of a multiple-choice question as a tuple; none is (). Raises ConfigError."""
+    if not isinstance(options, list | tuple):
+        raise ConfigError(f"options are a list of texts, not {shown(options)}")
+    for option in options:
+        if not isinstance(option, str) or not option.strip():
+            raise ConfigError(f"an option is a text, not {shown(option)}")
+    if len(options) == 1:
+        raise ConfigError("a multiple-choice question has at least two options, not one")
+    if len(options) > MOST_OPTIONS:
+        raise ConfigError(
+            f"a multiple-choice question has at most {MOST_OPTIONS} options, A to Z, "
+            f"not {len(options)}"
+        )
+    return tuple(options)
+
 
 TEMPLATES: dict[str, Template] = {
     "image_seq_v3": Template(f"USER: {IMAGE}\n{_ASK} \nASSISTANT:\nAnswer: In the video,"),

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from free_video_llm.errors import CheckpointError
-from free_video_llm.models.weights import first_line, read_json
+from free_video_llm.errors import CheckpointError, first_line
+from free_video_llm.small_files import read_json
 
 _SPACE = "\u2581"  # how sentencepiece writes a space
 #: Appended to a serialised model it overrides one field: normalizer_spec.add_dummy_prefix = false.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.encoder.tower import Normalisation
-from free_video_llm.errors import CheckpointError
+from free_video_llm.errors import CheckpointError, first_line
 from free_video_llm.models.folder import (
     OWN_SETTINGS,
     Checkpoint,
@@ -22,7 +22,8 @@ from free_video_llm.models.folder import (
     open_checkpoint,
     read_normalisation,
 )
-from free_video_llm.models.weights import Tensors, first_line, read_json
+from free_video_llm.models.weights import Tensors
+from free_video_llm.small_files import read_json
 
 #: Where the scoring CLIP model lies in a converted folder.
 SCORER = "clip"

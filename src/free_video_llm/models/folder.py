@@ -15,19 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.encoder.tower import Normalisation
-from free_video_llm.errors import CheckpointError
+from free_video_llm.errors import CheckpointError, first_line
 from free_video_llm.llm.prompts import END_OF_TURN, guess_conv_mode, template_named
 from free_video_llm.llm.tokenizer import load_tokenizer, token_id
 from free_video_llm.models import llava_layout
-from free_video_llm.models.weights import (
-    Stored,
-    Tensors,
-    check_tensors,
-    first_line,
-    read_json,
-    read_tensors,
-    weight_files,
-)
+from free_video_llm.models.weights import Stored, Tensors, check_tensors, read_tensors, weight_files
+from free_video_llm.small_files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

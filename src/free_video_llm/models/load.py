@@ -6,6 +6,7 @@ Knows nothing of layouts and file formats, nor of videos and plans.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,14 @@ from typing import Any
 import torch
 
 from free_video_llm.encoder.tower import Normalisation, Towers
-from free_video_llm.errors import CheckpointError, ConfigError, MissingExtraError
+from free_video_llm.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingExtraError,
+    first_line,
+    one_of,
+    shown,
+)
 from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.llm.prompts import template_named
 from free_video_llm.models.folder import (
@@ -25,7 +33,7 @@ from free_video_llm.models.folder import (
     open_checkpoint,
     read_normalisation,
 )
-from free_video_llm.models.weights import Tensors, first_line, same_weights
+from free_video_llm.models.weights import Tensors, same_weights
 
 __all__ = ["TINY", "LoadOptions", "Loaded", "load"]
 
@@ -46,7 +54,7 @@ class LoadOptions:
     """
 
     scorer: str | None = None
-    dtype: str | None = None
+    dtype: str | torch.dtype | None = None
     device_map: Any = None
     load_in_8bit: bool = False
     load_in_4bit: bool = False
@@ -54,18 +62,28 @@ class LoadOptions:
     conv_mode: str | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype is not None and self.dtype not in _DTYPES:
-            raise ConfigError(f"unknown dtype {self.dtype!r}: one of {', '.join(_DTYPES)}")
+        if isinstance(self.dtype, torch.dtype):
+            object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
+        if self.dtype is not None:
+            one_of("dtype", self.dtype, _DTYPES, ConfigError)
+        for name in ("load_in_8bit", "load_in_4bit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is True or False, not {shown(getattr(self, name))}")
+        if self.scorer is not None and not isinstance(self.scorer, str | Path):
+            raise ConfigError(f"scorer is a Hub id or a folder, not {shown(self.scorer)}")
+        _check_devices(self.device_map)
         if self.load_in_8bit and self.load_in_4bit:
             raise ConfigError("choose load_in_8bit or load_in_4bit, not both")
-        if not self.rope_scaling_factor >= 1:
-            raise ConfigError(f"rope_scaling_factor is 1 or more, not {self.rope_scaling_factor}")
+        factor = self.rope_scaling_factor
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not number or not math.isfinite(factor) or factor < 1:
+            raise ConfigError(f"rope_scaling_factor is 1 or more, not {shown(factor)}")
         if self.conv_mode is not None:
             template_named(self.conv_mode)
 
     def torch_dtype(self) -> torch.dtype:
         if self.dtype is not None:
-            return _DTYPES[self.dtype]
+            return _DTYPES[str(self.dtype)]
         return torch.float16 if torch.cuda.is_available() else torch.float32
 
     def placement(self) -> dict[str, Any]:
@@ -115,6 +133,44 @@ class LoadOptions:
             bnb_4bit_quant_type="nf4",
             llm_int8_skip_modules=["vision_tower", "multi_modal_projector", "lm_head"],
         )
+
+
+def _check_devices(device_map: Any) -> None:
+    """Raise ConfigError for a device that this machine does not have."""
+    if device_map is None:
+        return
+    if not isinstance(device_map, str | int | dict | torch.device):
+        raise ConfigError(
+            f"device_map is a device, 'auto', or a mapping of modules to devices, not "
+            f"{shown(device_map)}"
+        )
+    named = device_map.values() if isinstance(device_map, dict) else [device_map]
+    for device in named:
+        if device in _SPREADING or device == "disk":
+            continue
+        try:
+            kind, number = torch.device(device).type, torch.device(device).index or 0
+        except (RuntimeError, TypeError, ValueError):
+            raise ConfigError(
+                f"unknown device {shown(device)}: auto, cpu, cuda, cuda:0, mps and the like"
+            ) from None
+        there = {
+            "cpu": 1,
+            "meta": 1,
+            "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+            "mps": int(torch.backends.mps.is_available()),
+        }.get(kind)
+        if there is not None and number >= there:
+            others = [k for k in ("cuda", "mps") if k != kind and _has(k)]
+            raise ConfigError(
+                f"device_map={shown(str(device))}: this machine has "
+                f"{there or 'no'} {kind} device{'s' * (there != 1)}; use "
+                f"{' or '.join([*others, 'cpu'])}, or leave it out"
+            )
+
+
+def _has(kind: str) -> bool:
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
 
 
 @dataclass(frozen=True)

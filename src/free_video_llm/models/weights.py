@@ -5,17 +5,16 @@ Checks them against a model's parameters. Knows nothing of layouts, names or wha
 
 from __future__ import annotations
 
-import json
 import pickle
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from free_video_llm.errors import CheckpointError
+from free_video_llm.errors import CheckpointError, first_line, shown
+from free_video_llm.small_files import read_json
 
 
 @dataclass(frozen=True)
@@ -29,27 +28,6 @@ class Stored:
 
 #: Tensors by the name of the parameter that they are for.
 Tensors = Mapping[str, Stored]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; {} where there is no such file. CheckpointError where it is another thing."""
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {first_line(error)}") from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} is not a JSON object")
-    return data
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line of at most 200 characters; its type where it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
-    text = text or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -72,8 +50,9 @@ def _indexed_files(index: Path) -> list[Path]:
     if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
         raise CheckpointError(f"{index} has no weight_map of tensor names to files")
     for name in sorted(set(names.values())):
-        if Path(name).name != name or not (index.parent / name).is_file():
-            raise CheckpointError(f"{index} names {name!r}, which is not in {index.parent}")
+        inside = len(name) < 256 and Path(name).name == name and "\0" not in name
+        if not inside or not (index.parent / name).is_file():
+            raise CheckpointError(f"{index} names {shown(name)}, which is not in {index.parent}")
     return [index.parent / name for name in sorted(set(names.values()))]
 
 

@@ -19,7 +19,7 @@ from free_video_llm.picture.comparison_picture import draw_plans
 from free_video_llm.picture.evidence_picture import draw_evidence
 
 if TYPE_CHECKING:
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer
 
 __all__ = ["check_suffix", "draw_comparison", "draw_picture", "save_comparison", "save_picture"]
 

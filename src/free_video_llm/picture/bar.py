@@ -9,7 +9,7 @@ from free_video_llm.picture.canvas import PAPER, Canvas
 from free_video_llm.picture.styles import Mark
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import PathwayEvidence
+    from free_video_llm.answer import PathwayEvidence
 
 
 def draw_bar(

@@ -9,8 +9,7 @@ from free_video_llm.picture.timeline import TimeAxis, clock
 from free_video_llm.plans.plan import Pathway
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import Evidence, PathwayEvidence
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer, Evidence, PathwayEvidence
 
 _CHOICES = {
     "all": "all of them",

@@ -43,8 +43,7 @@ from free_video_llm.picture.timeline import (
 )
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import Evidence, KeptFrame, PathwayEvidence
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer, Evidence, KeptFrame, PathwayEvidence
 
 GUTTER = 78.0
 #: Right of the lanes, for frames × tokens of each.

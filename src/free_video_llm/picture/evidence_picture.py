@@ -52,8 +52,7 @@ from free_video_llm.picture.timeline import (
 )
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import PathwayEvidence
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer, PathwayEvidence
 
 INNER = WIDTH - 2 * MARGIN
 SECTION = 20.0

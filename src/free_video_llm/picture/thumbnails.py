@@ -16,7 +16,7 @@ from free_video_llm.picture.styles import Mark
 from free_video_llm.picture.thumbnail import compose, heat_range, kept_mask, outline
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import Evidence, KeptFrame, PathwayEvidence
+    from free_video_llm.answer import Evidence, KeptFrame, PathwayEvidence
 
 GAP = 9.0
 #: Narrowest cell of the grid of thumbnails: its caption must fit.

@@ -27,7 +27,7 @@ from free_video_llm.picture.canvas import (
 from free_video_llm.picture.styles import Mark
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import Evidence, PathwayEvidence
+    from free_video_llm.answer import Evidence, PathwayEvidence
 
 LANE = 14.0
 #: Beyond so many marks, the lines from the curve down to the lanes would be a thicket.

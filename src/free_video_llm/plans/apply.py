@@ -37,7 +37,7 @@ class Projector(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
     """What a pathway kept of one frame.
 
@@ -53,7 +53,7 @@ class Look:
     similarity: torch.Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class VisualTokens:
     """The tokens that stand for a video in the prompt, and where each came from.
 
@@ -78,6 +78,9 @@ class VisualTokens:
 
     def __len__(self) -> int:
         return len(self.embeds)
+
+    def __repr__(self) -> str:
+        return f"VisualTokens({len(self):,} of width {self.embeds.shape[-1]}, {self.names})"
 
     def count_by_pathway(self) -> dict[str, int]:
         """Tokens of each pathway."""

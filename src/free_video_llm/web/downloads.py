@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fastapi import FastAPI, HTTPException, Response
 
+from free_video_llm.answer import Answer
 from free_video_llm.picture import save_comparison, save_picture
-from free_video_llm.pipeline import Answer
 from free_video_llm.web.sessions import Sessions
 
 _TYPES = {

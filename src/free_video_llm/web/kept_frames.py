@@ -29,8 +29,7 @@ from free_video_llm.web.markup import glyph
 from free_video_llm.web.timeline import show_at
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import Evidence, KeptFrame, PathwayEvidence
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer, Evidence, KeptFrame, PathwayEvidence
 
 #: Thumbnails, and pictures of a filmstrip; the rest is counted. The picture to download has more.
 MOST_THUMBNAILS, MOST_IN_STRIP = 24, 12

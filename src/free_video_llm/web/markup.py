@@ -14,7 +14,7 @@ from free_video_llm.picture.styles import Mark, marks_for
 from free_video_llm.web.limits import length
 
 if TYPE_CHECKING:
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer
     from free_video_llm.plans.plan import Plan
     from free_video_llm.web.service import Reply
     from free_video_llm.web.sessions import Asked, Clip

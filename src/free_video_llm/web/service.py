@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from free_video_llm import samples
+from free_video_llm.answer import Answer
 from free_video_llm.errors import ConfigError, VideoError
-from free_video_llm.pipeline import Answer, Video, VideoLLM, resolve_plan
+from free_video_llm.pipeline import Video, VideoLLM, resolve_plan
+from free_video_llm.plans.plan import Rules
 from free_video_llm.web import limits as bounds
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
@@ -110,9 +112,9 @@ class Service:
         plans = [resolve_plan(text) for text in texts]
         progress("wait" if self.models.loaded(wish.model) else "load", 0, 0)
         with self.models.use(wish.model) as llm:
-            released = all(plan.rules == "released" for plan in plans)
-            resize = "pil" if released else "bicubic"
-            sampling = Sampling(clip.path, wish.model, frames, resize)
+            all_released = all(plan.rules == "released" for plan in plans)
+            rules: Rules = "released" if all_released else "corrected"
+            sampling = Sampling(clip.path, wish.model, frames, rules)
             video, watched = self._watch(session, clip, sampling, llm, progress)
             for plan in plans:
                 bounds.check_tokens(
@@ -146,7 +148,7 @@ class Service:
         session.watched = None
         try:
             video = llm.watch(
-                clip.path, frames=sampling.frames, resize=sampling.resize, progress=progress
+                clip.path, frames=sampling.frames, rules=sampling.rules, progress=progress
             )
         except VideoError as error:
             raise VideoError(bounds.without_path(str(error), clip.path, clip.name)) from None

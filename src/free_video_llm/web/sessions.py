@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from free_video_llm.pipeline import Answer, Video
+from free_video_llm.answer import Answer
+from free_video_llm.pipeline import Video
+from free_video_llm.plans.plan import Rules
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.uploads import Uploads
 
@@ -41,7 +43,7 @@ class Sampling:
     path: Path
     model: str
     frames: int
-    resize: str
+    rules: Rules
 
 
 @dataclass(frozen=True)

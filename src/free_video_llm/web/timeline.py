@@ -16,8 +16,7 @@ from free_video_llm.picture.timeline import ScoreAxis, TimeAxis
 from free_video_llm.web.markup import glyph
 
 if TYPE_CHECKING:
-    from free_video_llm.evidence import Evidence, PathwayEvidence
-    from free_video_llm.pipeline import Answer
+    from free_video_llm.answer import Answer, Evidence, PathwayEvidence
 
 #: An axis of so many points has the five or six ticks for which a telephone has room.
 _POINTS = 300.0

@@ -1,21 +1,23 @@
-"""What an answer rests on, as plain data: which frames were kept, when, which box, how similar.
+"""An answer as data: its text, what it rests on (frames, times, regions, scores), its seconds.
 
-Turns visual tokens into values for people and JSON; draws nothing (see `picture.py`).
+Turns visual tokens into values for people and JSON. Drawing is left to `picture/`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from free_video_llm.errors import check_keywords, shown
 from free_video_llm.plans.apply import Look, VisualTokens
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeptFrame:
     """One frame as one pathway kept it.
 
@@ -37,7 +39,7 @@ class KeptFrame:
     similarity: np.ndarray | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PathwayEvidence:
     """What one pathway gave the language model."""
 
@@ -47,7 +49,7 @@ class PathwayEvidence:
     kept: tuple[KeptFrame, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """What an answer rests on.
 
@@ -149,3 +151,114 @@ def _true_grid(look: Look, grid: tuple[int, int]) -> np.ndarray | None:
     if look.similarity is None:
         return None
     return look.similarity.float().cpu().numpy().reshape(grid)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds spent on an answer.
+
+    Attributes:
+        decode: in which the towers had no frame to work on, the video being decoded (or fetched
+            from a cache). Frames are decoded while the towers work on those before them.
+        encode: in which the towers worked. These two are the video's, spent once for all questions.
+        prompt: the question's vector.
+        select: choosing frames and regions.
+        project: cropping, pooling and projecting tokens.
+        prefill: the prompt, up to the first new token; in a batch, the batch's.
+        generate: the tokens after it; in a batch, the batch's.
+    """
+
+    decode: float
+    encode: float
+    prompt: float
+    select: float
+    project: float
+    prefill: float
+    generate: float
+
+    @property
+    def total(self) -> float:
+        return sum(self.as_dict().values())
+
+    @property
+    def perceive(self) -> float:
+        """From features to visual tokens."""
+        return self.select + self.project
+
+    def as_dict(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Answer:
+    """An answer with what it rests on. Answers are compared by identity.
+
+    Attributes:
+        text: what the language model said.
+        token_ids: as it generated them.
+        visual_tokens: what stood for the video, and where each token came from.
+        evidence: the same for people: frames, boxes, similarities.
+        timings: seconds by step.
+        token_seconds: of each new token after the first; in a batch, the batch's.
+        warnings: what the user should know (a cut question, a clip that is shorter than declared).
+    """
+
+    question: str
+    text: str
+    token_ids: tuple[int, ...]
+    visual_tokens: VisualTokens
+    evidence: Evidence
+    timings: Timings
+    plan: Plan
+    model: str
+    prompt: str
+    prompt_tokens: int
+    options: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    token_seconds: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        plan = self.plan.name or str(self.plan)
+        return (
+            f"Answer({shown(self.text)}, question={shown(self.question)}, plan={shown(plan)}, "
+            f"{len(self.visual_tokens):,} visual tokens, model={shown(self.model)})"
+        )
+
+    @check_keywords
+    def save_picture(
+        self, path: str | Path, *, width_px: int = 1200, heat_map: bool = True
+    ) -> Path:
+        """Write the evidence picture; PNG, SVG or PDF by the file's ending.
+
+        Args:
+            path: its folder is made.
+            width_px: pixels across of a PNG; SVG and PDF are 8 inches wide.
+            heat_map: whether to lay the patches' similarity over the frames.
+
+        Raises:
+            ConfigError: another ending, a width that is not allowed, or the file cannot be written.
+        """
+        from free_video_llm.picture import save_picture
+
+        return save_picture(self, path, width_px=width_px, heat_map=heat_map)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON (docs/evidence.md describes every entry)."""
+        return {
+            "schema": 1,
+            "question": self.question,
+            "options": list(self.options),
+            "answer": self.text,
+            "token_ids": list(self.token_ids),
+            "model": self.model,
+            "plan": {"name": self.plan.name, "notation": str(self.plan), **self.plan.to_dict()},
+            "tokens": {
+                "visual": len(self.visual_tokens),
+                "by_pathway": self.visual_tokens.count_by_pathway(),
+                "prompt": self.prompt_tokens,
+                "answer": len(self.token_ids),
+            },
+            "evidence": self.evidence.to_dict(),
+            "timings": self.timings.as_dict(),
+            "warnings": list(self.warnings),
+        }
