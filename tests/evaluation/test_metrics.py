@@ -113,7 +113,7 @@ OPTIONS = ("a cat", "a dog", "a bird", "fish")
         ("A", "A"), ("(B)", "B"), ("B) a dog", "B"), ("C.", "C"), ("b", "B"), (" D\n", "D"),
         ("Answer: D", "D"), ("The best option is C", "C"), ("Best option:(C) a bird", "C"),
         ("a dog", "B"), ("Fish", "D"), ("a bird, because it flies", "C"), ("A dog", "B"),
-        ("A man", None), ("", None), ("E", None), ("I think B", None), ("A and B", None),
+        ("A man", None), ("", None), ("E", None), ("I think B", "B"), ("A and B", None),
         ("no", None), ("__import__('os')", None),
     ],
 )  # fmt: skip

@@ -5,19 +5,14 @@ Pure functions of texts. Whether an answer means the same is for a judge (`judge
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from free_video_llm.evaluation.letters import read_letter
 from free_video_llm.evaluation.normalise import normalise
 
-#: What a model may put before a letter: a bracket, or the prompt's own words.
-_LETTER = re.compile(
-    r"\s*(?:(?:the\s+)?(?:best\s+|correct\s+)?(?:option|answer)\s*(?:is)?\s*:?\s*)?"
-    r"\(?\s*([A-Z])\s*(?:[).:,\n]|$|\s+(?=[^a-z]))",
-    re.IGNORECASE,
-)
+__all__ = ["Scores", "read_letter", "score_text"]
 
 
 @dataclass(frozen=True)
@@ -52,35 +47,3 @@ def _is_within(part: Sequence[str], whole: Sequence[str]) -> bool:
 def _f1(given: Sequence[str], wanted: Sequence[str]) -> float:
     common = (Counter(given) & Counter(wanted)).total()
     return 2 * common / (len(given) + len(wanted)) if common else 0.0
-
-
-def read_letter(prediction: str, options: Sequence[str]) -> str | None:
-    """The letter that an answer chooses, None where it cannot be told.
-
-    A letter at the beginning counts ("B", "(B)", "B) a dog", "Answer: B."); otherwise the whole
-    answer must be one option's text, or begin with it, after `normalise`.
-
-    Examples:
-        >>> read_letter("B) the dog", ["a cat", "a dog"])
-        'B'
-        >>> read_letter("a dog", ["a cat", "a dog"])
-        'B'
-        >>> read_letter("a dog, I think", ["a cat", "a bird"]) is None
-        True
-    """
-    prediction = prediction[:2000]
-    given = normalise(prediction)
-    texts = [normalise(option) for option in options]
-    same = [i for i, text in enumerate(texts) if text and text == given]
-    if len(same) == 1:
-        return _letter_of(same[0])
-    match = _LETTER.match(prediction)
-    if match:
-        letter = match[1].upper()
-        return letter if ord(letter) - ord("A") < len(options) else None
-    begun = [i for i, text in enumerate(texts) if text and given[: len(text)] == text]
-    return _letter_of(begun[0]) if len(begun) == 1 else None
-
-
-def _letter_of(index: int) -> str:
-    return chr(ord("A") + index)

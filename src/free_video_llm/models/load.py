@@ -149,7 +149,8 @@ def _check_devices(device_map: Any) -> None:
         if device in _SPREADING or device == "disk":
             continue
         try:
-            kind, number = torch.device(device).type, torch.device(device).index or 0
+            place = torch.device(f"cuda:{device}" if isinstance(device, int) else device)
+            kind, number = place.type, place.index or 0
         except (RuntimeError, TypeError, ValueError):
             raise ConfigError(
                 f"unknown device {shown(device)}: auto, cpu, cuda, cuda:0, mps and the like"
