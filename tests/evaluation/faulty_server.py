@@ -92,6 +92,29 @@ def serve(script: Script) -> Iterator[Judge]:
                 self.reply(200, json.dumps(_completion(None)).encode())
             elif what == "empty":
                 self.reply(200, b"{}")
+            elif what == "no choices":
+                self.reply(200, json.dumps(_completion("") | {"choices": None}).encode())
+            elif what == "list":
+                self.reply(200, b"[1, 2]")
+            elif what == "page":
+                self.reply(200, b"<html>login</html>", kind="text/html")
+            elif what == "huge":
+                self.reply(200, json.dumps(_completion("x" * 2_000_000)).encode())
+            elif what.startswith("echo:"):  # an error, or a verdict, that repeats what was sent
+                sent = self.headers["Authorization"] + " " + self.headers["OpenAI-Organization"]
+                if what == "echo:200":
+                    self.reply(200, json.dumps(_completion(sent)).encode())
+                else:
+                    error = {"error": {"message": f"bad key {sent}", "code": None}}
+                    self.reply(int(what[5:]), json.dumps(error).encode())
+            elif what.startswith("to:"):
+                self.send_response(int(what[3:6]))
+                self.send_header("Location", what[7:])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif what.startswith("refuse:"):  # a parameter, as newer models do
+                error = {"error": {"message": what[7:], "code": "unsupported_parameter"}}
+                self.reply(400, json.dumps(error).encode())
             elif what == "garbage":
                 self.reply(200, b"<html>\xff\x00 not JSON")
             elif what == "cut":
@@ -103,10 +126,16 @@ def serve(script: Script) -> Iterator[Judge]:
                 self.reply(int(what), json.dumps(error).encode(), retry=what == "429")
 
         def reply(
-            self, status: int, data: bytes, *, length: int | None = None, retry: bool = False
+            self,
+            status: int,
+            data: bytes,
+            *,
+            length: int | None = None,
+            retry: bool = False,
+            kind: str = "application/json",
         ) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data) if length is None else length))
             if retry:
                 self.send_header("Retry-After", "0.05")

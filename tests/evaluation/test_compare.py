@@ -20,14 +20,19 @@ def test_only_rows_that_both_answered_are_paired(tmp_path):
     first = run(tmp_path, "a", {1: "dog", 2: "cat", 3: None, 4: "cat", 5: "dog"})
     second = run(tmp_path, "b", {1: "dog", 2: "dog", 3: "dog", 4: "dog", 5: None})
     (c,) = compare_runs([first, second])
-    assert (c.pairs, c.only_first, c.only_second) == (3, 1, 1)
+    assert (c.pairs, c.answered_only_first, c.answered_only_second) == (3, 1, 1)
     assert c.metric == "contains"
     assert c.means == (pytest.approx(1 / 3), 1.0)
     assert c.difference.value == pytest.approx(2 / 3)
     assert c.p == 0.5
     assert c.equal_tokens
     assert c.notes == ()
-    assert c.to_dict()["mcnemar_p"] == 0.5
+    assert c.discordant == (0, 2)
+    told = c.to_dict()
+    assert told["mcnemar_p"] == 0.5
+    assert (told["right_only_first"], told["right_only_second"]) == (0, 2)
+    assert ("discordant", "right only in first 0, only in second 2") in describe(c)
+    assert ("pairs", "3 (answered only in first 1, only in second 1: left out)") in describe(c)
     assert any("+66.7 points" in text for _, text in describe(c))
 
 

@@ -13,6 +13,7 @@ from made_runs import row, write_run
 
 pytest.importorskip("openai", reason="the judge extra is not installed")
 
+from free_video_llm.cli.main import main
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.judge import MOST_FAILURES_IN_A_ROW, Judging, Tally
 from free_video_llm.evaluation.judge_server import Judge
@@ -93,7 +94,10 @@ def test_a_passing_fault_is_tried_again(run, fault):
     assert len(server.seen) == 13
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "hang", "drop", "cut", "garbage", "400"])
+@pytest.mark.parametrize("fault", [
+    "429", "500", "hang", "drop", "cut", "garbage", "400", "empty", "no choices", "list", "page",
+    "huge",
+])  # fmt: skip
 def test_a_lasting_fault_of_the_server_leaves_its_rows_for_another_time(run, fault):
     def script(user: str, before: int) -> str:
         return fault if "prediction 3 end" in user else f"ok:{GOOD}"
@@ -112,7 +116,7 @@ def test_a_lasting_fault_of_the_server_leaves_its_rows_for_another_time(run, fau
 @pytest.mark.parametrize(
     "fault",
     [
-        "ok:", "null", "empty", "ok:yes", "ok:{'pred': 'yes', 'score': '4'}",
+        "ok:", "null", "ok:yes", "ok:{'pred': 'yes', 'score': '4'}",
         "ok:{'pred': 'yes', 'score': 9}", "ok:{'pred': 'yes', 'score':",
         "ok:__import__('os').system('touch mark')", "ok:{'pred': 'yes', 'score': 4} thanks",
     ],
@@ -201,12 +205,140 @@ def test_key_and_organisation_come_from_the_environment(run, monkeypatch):
         ("http://[::1/v1", "http:// or https:// and a host"),
         ("https://me:sk-secret@host/v1", "set OPENAI_API_KEY"),
         ("https://host/v1?api-key=sk-secret", "set OPENAI_API_KEY"),
+        ("https://host/v1#sk-secret", "set OPENAI_API_KEY"),
+        ("http://host:99999/v1", "http:// or https:// and a host"),
     ],
 )
 def test_an_address_that_is_none_or_holds_a_key_is_refused(run, url, words):
     with pytest.raises(ConfigError, match=words) as caught:
         Judging(run, judge_at(url), run.path)
     assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(run, status):
+    with serve(lambda user, before: f"ok:{GOOD}") as other:
+        target = f"{other.url}/chat/completions"
+        with (
+            serve(lambda user, before: f"to:{status}:{target}") as server,
+            pytest.raises(ConfigError, match="sends requests on to") as caught,
+        ):
+            ask(run, judge_at(server.url))
+        assert target in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert other.seen == []
+
+
+@pytest.mark.parametrize("what", ["echo:200", "echo:400", "echo:401", "echo:500"])
+def test_a_key_that_the_server_repeats_is_written_nowhere(run, monkeypatch, what):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("OPENAI_ORG", "org-secret")
+    said = ""
+    with serve(lambda user, before: what) as server:
+        try:
+            tally = ask(run, judge_at(server.url, retries=0))
+            said = repr(tally)
+        except ConfigError as error:
+            said = str(error)
+    assert server.headers[0]["authorization"] == "Bearer sk-very-secret"
+    files = [path.read_text() for path in run.path.parent.rglob("*") if path.is_file()]
+    for text in (said, *files):
+        assert "sk-very-secret" not in text
+        assert "org-secret" not in text
+    assert any("***" in text for text in (said, *files))
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "words"),
+    [
+        ("sk-é", "http://127.0.0.1:9/v1", "letters that no key has"),
+        ("sk-a\nb", "http://127.0.0.1:9/v1", "letters that no key has"),
+        ("sk-abcd", "http://judge.example.org/v1", "unencrypted: use https"),
+    ],
+)
+def test_a_key_that_cannot_or_should_not_be_sent_is_refused(run, monkeypatch, key, url, words):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match=words) as caught:
+        ask(run, judge_at(url))
+    assert key not in str(caught.value)
+
+
+def test_white_space_around_a_key_is_not_part_of_it(run, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-test\n")
+    with serve(lambda user, before: f"ok:{GOOD}") as server:
+        assert ask(run, judge_at(server.url)).judged == 12
+    assert server.headers[0]["authorization"] == "Bearer sk-test"
+
+
+def test_why_rows_have_no_verdict_is_told(run):
+    with serve(lambda user, before: "500") as server:
+        tally = ask(run, judge_at(server.url, retries=0))
+    ((reason, count),) = tally.reasons
+    assert count == tally.not_judged == 12
+    assert "status 500" in reason
+
+
+def test_the_command_says_why_nothing_was_judged(run, tmp_path, capsys):
+    with serve(lambda user, before: "400") as server:
+        code = main([
+            "judge", str(run.path), "--judge", "openai:m", "--base-url", server.url,
+            "--retries", "0", "--replies", str(tmp_path / "kept"),
+        ])  # fmt: skip
+    assert code == 1
+    assert "no verdict for 12: BadRequestError: Error code: 400" in capsys.readouterr().err
+
+
+REFUSAL = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. "
+    "Use 'max_completion_tokens' instead."
+)
+
+
+def test_a_parameter_that_is_refused_is_named_with_the_way_out(run):
+    def script(user: str, before: int) -> str:
+        sent = server.seen[-1]
+        return f"refuse:{REFUSAL}" if "max_tokens" in sent else f"ok:{GOOD}"
+
+    with serve(script) as server:
+        judge = judge_at(server.url, concurrency=1)
+        with pytest.raises(ConfigError, match="refuses max_tokens") as caught:
+            ask(run, judge)
+        assert "--without max_tokens --param max_completion_tokens=1000" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        other = replace(
+            judge, without=("max_tokens", "temperature"), extra=(("max_completion_tokens", 1000),)
+        )
+        assert ask(run, other).judged == 12
+    sent = server.seen[-1]
+    assert (sent["max_completion_tokens"], sent["seed"]) == (1000, 0)
+    assert "temperature" not in sent
+    assert "max_tokens" not in sent
+    rows = [*run.rows()]
+    assert other.key(rows[0]) != judge.key(rows[0])  # what was sent is part of who judged
+    about = json.loads((run.path / f"judge-{other.slug}.json").read_text())
+    assert about["max_completion_tokens"] == 1000
+    assert "temperature" not in about
+
+
+def test_only_what_is_sent_can_be_left_out():
+    with pytest.raises(ConfigError, match="unknown parameter 'temprature'; did you mean"):
+        Judge(model="m", without=("temprature",))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"key": "k", "text": "x"}', '{"key": "k", "attempt": 1}', '{"attempt": 1, "text": "x"}',
+     '{"key": "k", "attempt": "1", "text": "x"}', '{"key": "k", "attempt": 0, "text": "x"}'],
+)  # fmt: skip
+def test_a_damaged_line_of_the_replies_is_told_in_one_line(run, tmp_path, line):
+    judge = judge_at("http://127.0.0.1:9/v1")
+    (tmp_path / f"{judge.slug}.jsonl").write_text(line + "\n")
+    with pytest.raises(ConfigError, match="line 1 is no kept reply") as caught:
+        Judging(run, judge, tmp_path).__enter__()
+    assert "\n" not in str(caught.value)
+    (tmp_path / f"{judge.slug}.jsonl").write_text("")
+    with Judging(run, judge, tmp_path):  # the file was let go
+        pass
 
 
 def test_openai_s_own_server_needs_a_key(run):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from free_video_llm.cli.common import Subparsers, add_command, positive
 from free_video_llm.cli.progress import Bar, print_json
@@ -34,10 +35,13 @@ def _add_judge(commands: Subparsers) -> None:
         "have a run's answers judged by a language model; nothing is asked (or paid) twice",
         "  fvl judge outputs/artifacts/msvd/free_video_llm_7b --judge openai:gpt-3.5-turbo-0125\n"
         "  fvl judge RUN --judge openai:qwen --base-url http://127.0.0.1:8000/v1\n"
+        "  fvl judge RUN --judge openai:o4-mini --without temperature --without max_tokens "
+        "--param max_completion_tokens=1000\n"
         "  fvl judge RUN --judge openai:gpt-3.5-turbo-0125 --dry-run      what it would cost\n\n"
         "OPENAI_API_KEY and OPENAI_ORG are read from the environment.\n"
         "exit code: 0 if every answer was judged, else 1",
     )
+    parser.set_defaults(keeps=True)
     parser.add_argument("results", metavar="RUN", help="a run's folder")
     parser.add_argument("--judge", required=True, metavar="openai:MODEL", help="the exact model")
     parser.add_argument("--base-url", metavar="URL", help="any OpenAI-compatible server")
@@ -55,6 +59,12 @@ def _add_judge(commands: Subparsers) -> None:
     parser.add_argument("--max-tokens", type=positive, default=64, metavar="N", help="default: 64")
     parser.add_argument("--reply-format", choices=("text", "json_object", "json_schema"),
                         default="text", help="what the server is asked for")  # fmt: skip
+    parser.add_argument("--without", action="append", default=[], metavar="NAME",
+                        choices=("temperature", "seed", "max_tokens"),
+                        help="do not send temperature, seed or max_tokens, for servers that refuse "
+                        "it; several times")  # fmt: skip
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", type=_param,
+                        help="send this too, as in max_completion_tokens=1000")  # fmt: skip
     parser.add_argument("--price", type=_price, metavar="IN/OUT",
                         help="US dollars for a million tokens, as in 0.5/1.5")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="show what it would take, and stop")
@@ -67,6 +77,16 @@ def _price(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"two numbers as in 0.5/1.5, not {text!r}") from None
     return tokens_in, tokens_out
+
+
+def _param(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"NAME=VALUE, as in max_tokens=64, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def run_judge(options: argparse.Namespace) -> int:
@@ -87,6 +107,8 @@ def run_judge(options: argparse.Namespace) -> int:
         max_tokens=options.max_tokens,
         reply_format=options.reply_format,
         price=options.price,
+        without=tuple(options.without),
+        extra=tuple(options.param),
     )
     run = find_run(options.results)
     about = run.read_run() or {}
@@ -118,6 +140,8 @@ def run_judge(options: argparse.Namespace) -> int:
             f"{tally.requests:,} requests, {tally.tokens_in:,} tokens in, {tally.tokens_out:,} out"
             f"{_dollars(judge, cost)}\nnext: fvl report {run.path}"
         )
+    for reason, count in tally.reasons:
+        print(f"fvl: no verdict for {count:,}: {reason}", file=sys.stderr)
     if tally.stopped:
         print(f"fvl: {tally.stopped}", file=sys.stderr)
     return 0 if tally.judged == tally.rows else 1

@@ -29,9 +29,11 @@ class Comparison:
 
     Attributes:
         pairs: rows that both answered (and both had judged, by a judge).
-        only_first, only_second: rows that only one of them answered.
+        answered_only_first, answered_only_second: rows that only one of them answered; they are
+            left out.
         difference: second − first, with a 95 % interval that resamples videos.
-        p: exact McNemar; None for token F1.
+        discordant: pairs that only the first, and only the second, got right; None for token F1.
+        p: exact McNemar, of the discordant pairs; None for token F1.
         tokens: mean visual tokens of both on the pairs.
         equal_tokens: whether every pair has as many visual tokens.
     """
@@ -40,10 +42,11 @@ class Comparison:
     second: str
     metric: str
     pairs: int
-    only_first: int
-    only_second: int
+    answered_only_first: int
+    answered_only_second: int
     means: tuple[float, float]
     difference: Difference
+    discordant: tuple[int, int] | None
     p: float | None
     tokens: tuple[float, float]
     equal_tokens: bool
@@ -55,10 +58,12 @@ class Comparison:
             "second": self.second,
             "metric": self.metric,
             "pairs": self.pairs,
-            "only_first": self.only_first,
-            "only_second": self.only_second,
+            "answered_only_first": self.answered_only_first,
+            "answered_only_second": self.answered_only_second,
             "means": list(self.means),
             "difference": self.difference.to_dict(),
+            "right_only_first": self.discordant[0] if self.discordant else None,
+            "right_only_second": self.discordant[1] if self.discordant else None,
             "mcnemar_p": self.p,
             "visual_tokens": list(self.tokens),
             "equal_tokens": self.equal_tokens,
@@ -140,19 +145,21 @@ def _compare(first: _Run, second: _Run, metric: str, seed: int) -> Comparison:
     tokens = [
         [run.rows[identity]["tokens"]["visual"] for identity in pairs] for run in (first, second)
     ]
-    p = None
+    p = discordant = None
     if metric != "f1":
-        better = sum(x < y for x, y in zip(a, b, strict=True))
-        p = mcnemar(sum(x > y for x, y in zip(a, b, strict=True)), better)
+        worse = sum(x > y for x, y in zip(a, b, strict=True))
+        discordant = worse, sum(x < y for x, y in zip(a, b, strict=True))
+        p = mcnemar(*discordant)
     return Comparison(
         first=first.name,
         second=second.name,
         metric=metric,
         pairs=len(pairs),
-        only_first=len(ours) - len(pairs),
-        only_second=len(theirs) - len(pairs),
+        answered_only_first=len(ours) - len(pairs),
+        answered_only_second=len(theirs) - len(pairs),
         means=(sum(a) / len(a), sum(b) / len(b)),
         difference=paired_difference(a, b, [identity[1] for identity in pairs], seed=seed),
+        discordant=discordant,
         p=p,
         tokens=(sum(tokens[0]) / len(pairs), sum(tokens[1]) / len(pairs)),
         equal_tokens=tokens[0] == tokens[1],
@@ -188,10 +195,22 @@ def describe(comparison: Comparison) -> list[tuple[str, str]]:
         ("first", f"{c.first}: {100 * c.means[0]:.1f}, {c.tokens[0]:,.1f} visual tokens"),
         ("second", f"{c.second}: {100 * c.means[1]:.1f}, {c.tokens[1]:,.1f} visual tokens"),
         ("metric", c.metric),
-        ("pairs", f"{c.pairs:,} (only first {c.only_first:,}, only second {c.only_second:,})"),
+        ("pairs", f"{c.pairs:,}{_unpaired(c)}"),
         ("second − first", f"{100 * c.difference.value:+.1f} points [{low:+.1f}, {high:+.1f}]"),
         ("tokens", equal),
     ]
-    if c.p is not None:
+    if c.p is not None and c.discordant is not None:
+        worse, better = c.discordant
+        lines.append(("discordant", f"right only in first {worse:,}, only in second {better:,}"))
         lines.append(("McNemar p", f"{c.p:.3g}"))
     return lines + [("note", note) for note in c.notes]
+
+
+def _unpaired(c: Comparison) -> str:
+    """What is left out of the pairs: rows that only one of the two answered."""
+    if not c.answered_only_first and not c.answered_only_second:
+        return ""
+    return (
+        f" (answered only in first {c.answered_only_first:,}, only in second "
+        f"{c.answered_only_second:,}: left out)"
+    )

@@ -18,13 +18,8 @@ from typing import Any
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import Row
 from free_video_llm.evaluation.jsonl import LineWriter, read_lines, write_whole
-from free_video_llm.evaluation.judge_server import (
-    Judge,
-    check_url,
-    open_client,
-    reason_of,
-    request_reply,
-)
+from free_video_llm.evaluation.judge_client import check_url, open_client
+from free_video_llm.evaluation.judge_server import Judge, reason_of, request_reply
 from free_video_llm.evaluation.protocol import Verdict, protocol_hash, read_verdict
 from free_video_llm.evaluation.run_dir import RunFolder
 
@@ -47,7 +42,10 @@ class _Known:
 
 @dataclass
 class Tally:
-    """Counts of a judging. Of the answered rows: judged + judge_failed + not_judged."""
+    """Counts of a judging. Of the answered rows: judged + judge_failed + not_judged.
+
+    `reasons` are why rows have no verdict, the commonest first, each with how many rows.
+    """
 
     rows: int = 0
     judged: int = 0
@@ -57,6 +55,7 @@ class Tally:
     tokens_in: int = 0
     tokens_out: int = 0
     stopped: str | None = None
+    reasons: tuple[tuple[str, int], ...] = ()
     models: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -98,10 +97,29 @@ class Judging:
 
     def __enter__(self) -> Judging:
         self._writer = LineWriter(self.replies_file)
-        for reply in read_lines(self.replies_file):
-            if reply.get("key") in self._known:
-                self._learn(reply)
+        try:
+            for number, reply in enumerate(read_lines(self.replies_file), start=1):
+                self._check_reply(reply, number)
+                if reply["key"] in self._known:
+                    self._learn(reply)
+        except BaseException:
+            self._writer.close()
+            raise
         return self
+
+    def _check_reply(self, reply: dict[str, Any], number: int) -> None:
+        """Raise ConfigError for a kept reply that is not whole: nothing is guessed of it."""
+        whole = (
+            isinstance(reply.get("key"), str)
+            and isinstance(reply.get("text"), str)
+            and isinstance(reply.get("attempt"), int)
+            and reply["attempt"] >= 1
+        )
+        if not whole:
+            raise ConfigError(
+                f"{self.replies_file}: line {number} is no kept reply (it needs key, attempt and "
+                "text): delete that line"
+            )
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
@@ -114,7 +132,7 @@ class Judging:
             known.verdict = known.verdict or verdict
         else:
             known.problem = verdict
-        if reply["model"]:
+        if reply.get("model"):
             known.models.add(str(reply["model"]))
 
     def open_keys(self) -> dict[str, Row]:
@@ -166,7 +184,11 @@ class Judging:
     ) -> None:
         waiting = iter(still.items())
         counts = {"done": 0, "failures": 0}
-        async with open_client(self.judge) as client:
+        judge = self.judge
+        client = open_client(
+            judge.url, timeout_seconds=judge.timeout_seconds, retries=judge.retries
+        )
+        async with client:
             workers = [
                 asyncio.create_task(
                     self._work(client, waiting, tally, counts, len(still), progress)
@@ -234,6 +256,8 @@ class Judging:
         tally.judged = counts["judged"]
         tally.judge_failed = counts["judge-failed"]
         tally.not_judged = counts["not judged"]
+        reasons = Counter(j["reason"] for j in judgements if "reason" in j)
+        tally.reasons = tuple(reasons.most_common(3))
         tally.models = tuple(sorted({m for known in self._known.values() for m in known.models}))
         lines = (json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements)
         path = self.run.path / f"judge-{self.judge.slug}.jsonl"
@@ -244,10 +268,8 @@ class Judging:
             "server": self.judge.url,
             "exact_models": list(tally.models),
             "protocol": protocol_hash(),
-            "temperature": 0,
-            "seed": self.judge.seed,
+            **self.judge.parameters(),
             "attempts": self.judge.attempts,
-            "max_tokens": self.judge.max_tokens,
             "reply_format": self.judge.reply_format,
             "rows": tally.rows,
             "judged": tally.judged,

@@ -1,6 +1,6 @@
-"""A judge: which model on which OpenAI-compatible server, and how one reply is had of it.
+"""A judge: which model on which OpenAI-compatible server, with which parameters; asking it once.
 
-Keys and organisation come from the environment. What is done with replies is `judge.py`'s.
+The client is `judge_client.py`'s, what is done with replies `judge.py`'s.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import re
 import time
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
-from free_video_llm.errors import ConfigError, MissingExtraError
+from free_video_llm.errors import ConfigError, one_of, shown
 from free_video_llm.evaluation.answering import Row
+from free_video_llm.evaluation.judge_client import DEFAULT_URL, hide_secrets
 from free_video_llm.evaluation.protocol import REPLY_SCHEMA, messages
 
-DEFAULT_URL = "https://api.openai.com/v1"
 #: US dollars for a million tokens in and out. OpenAI's price page could not be read; these are what
 #: others note of it, looked up on 25 November 2026: burncloud.com and multi-router.ai for the first
 #: (a list of 4 March 2024 has the same), losclouds.com (of 5 April 2026) for the second.
@@ -27,6 +26,14 @@ PRICES: dict[str, tuple[float, float]] = {
     "gpt-3.5-turbo-0125": (0.5, 1.5),
     "gpt-4o-mini-2024-07-18": (0.15, 0.6),
 }
+
+
+#: What is sent of itself, and can be left out for servers that refuse it.
+_PARAMETERS = ("temperature", "seed", "max_tokens")
+
+
+class NoCompletionError(Exception):
+    """What a server sent is no chat completion: the server's failure, not the model's reply."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +52,8 @@ class Judge:
         reply_format: "text" as the field does it; "json_object" or "json_schema" for servers that
             hold a reply to a form.
         price: US dollars for a million tokens in and out; None where it is not known.
+        without: of "temperature", "seed" and "max_tokens", those that the server does not take.
+        extra: parameters beside them, such as ("max_completion_tokens", 64).
     """
 
     model: str
@@ -57,6 +66,12 @@ class Judge:
     max_tokens: int = 64
     reply_format: str = "text"
     price: tuple[float, float] | None = None
+    without: tuple[str, ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.without:
+            one_of("parameter", name, _PARAMETERS, ConfigError)
 
     @staticmethod
     def parse(text: str) -> Judge:
@@ -85,11 +100,19 @@ class Judge:
             "url": self.url,
             "model": self.model,
             "messages": messages(row["question"], row["answer"], row["prediction"]),
-            "temperature": 0,
-            "seed": self.seed,
-            "max_tokens": self.max_tokens,
+            **self.parameters(),
             "reply_format": self.reply_format,
         }
+
+    def parameters(self, attempt: int = 1) -> dict[str, Any]:
+        """What is sent beside the messages; of a later attempt with another seed."""
+        usual = {
+            "temperature": 0,
+            "seed": self.seed + attempt - 1,
+            "max_tokens": self.max_tokens,
+        }
+        kept = {name: value for name, value in usual.items() if name not in self.without}
+        return kept | dict(self.extra)
 
     def key(self, row: Row) -> str:
         text = json.dumps(self.request(row), sort_keys=True)
@@ -105,50 +128,6 @@ class Judge:
 def with_options(judge: Judge, **options: Any) -> Judge:
     """A judge with the options that are not None."""
     return replace(judge, **{key: value for key, value in options.items() if value is not None})
-
-
-def check_url(url: str) -> None:
-    """Refuse an address that no request can go to, or one that would put a secret into reports.
-
-    Raises:
-        ConfigError: it is not http(s)://HOST/…, or has a user, a password or a query.
-    """
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if host is None or parts.scheme not in ("http", "https"):
-        raise ConfigError(
-            f"--base-url is http:// or https:// and a host, as in http://127.0.0.1:8000/v1, "
-            f"not {url[:80]!r}"
-        )
-    if parts.username or parts.password or parts.query:
-        raise ConfigError(
-            f"--base-url is written into the results, so it has no key in it: set OPENAI_API_KEY "
-            f"instead (the host is {host})"
-        )
-
-
-def open_client(judge: Judge) -> Any:
-    try:
-        import openai
-    except ImportError:
-        raise MissingExtraError(
-            "judging needs the openai package: pip install 'free-video-llm[judge]'"
-        ) from None
-    key = os.environ.get("OPENAI_API_KEY")
-    if not key:
-        if judge.url == DEFAULT_URL:
-            raise ConfigError("set OPENAI_API_KEY (and OPENAI_ORG), or name a server by --base-url")
-        key = "none"  # a server of one's own wants no key
-    return openai.AsyncOpenAI(
-        api_key=key,
-        organization=os.environ.get("OPENAI_ORG") or None,
-        base_url=judge.url,
-        timeout=judge.timeout_seconds,
-        max_retries=judge.retries,
-    )
 
 
 def _format(judge: Judge) -> dict[str, Any]:
@@ -171,9 +150,7 @@ async def request_reply(client: Any, judge: Judge, row: Row, attempt: int) -> di
             client.chat.completions.create(
                 model=judge.model,
                 messages=judge.request(row)["messages"],
-                temperature=0,
-                seed=judge.seed + attempt - 1,
-                max_tokens=judge.max_tokens,
+                extra_body=judge.parameters(attempt),
                 **_format(judge),
             ),
             whole,
@@ -188,22 +165,66 @@ async def request_reply(client: Any, judge: Judge, row: Row, attempt: int) -> di
         if getattr(error, "code", None) == "insufficient_quota":
             raise ConfigError(f"the judge's server refuses: {reason_of(error)}") from None
         raise
+    except openai.BadRequestError as error:
+        _explain_parameter(error)
+        raise
+    except openai.APIStatusError as error:
+        if 300 <= error.status_code < 400:
+            target = hide_secrets(error.response.headers.get("location", "another address"))
+            raise ConfigError(
+                f"the judge's server sends requests on to {shown(target, 120)}, which is not "
+                "followed: name that address by --base-url if it is the right one"
+            ) from None
+        raise
+    return _read_completion(completion)
+
+
+def _explain_parameter(error: Any) -> None:
+    """Raise ConfigError, with the way out, where the server does not take a parameter."""
+    said = str(getattr(error, "message", error))
+    refused = [name for name in _PARAMETERS if re.search(rf"\b{name}\b", said)]
+    unsupported = re.search(r"unsupported|not support|unrecognized|unknown|invalid", said, re.I)
+    if not refused or not unsupported:
+        return
+    way = f"--without {refused[0]}"
+    if "max_completion_tokens" in said:
+        way += " --param max_completion_tokens=1000"
+    raise ConfigError(f"the judge's server refuses {refused[0]}: {reason_of(error)}; try {way}")
+
+
+def _read_completion(completion: Any) -> dict[str, Any]:
+    """What is kept of a chat completion. Raises NoCompletionError for anything else."""
     choices = getattr(completion, "choices", None)
-    message = choices[0].message if choices else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(first, "message", None)
+    content = getattr(message, "content", "")
+    if message is None or not isinstance(content, str | None):
+        begun = shown(hide_secrets(completion if isinstance(completion, str) else repr(completion)))
+        raise NoCompletionError(f"the server sent no chat completion: {begun}")
     usage = getattr(completion, "usage", None)
+    fingerprint = getattr(completion, "system_fingerprint", None)
     return {
-        "text": str(getattr(message, "content", "") or "")[:4000],
-        "model": str(getattr(completion, "model", None) or ""),  # as the server names it, if so
-        "system_fingerprint": getattr(completion, "system_fingerprint", None),
-        "finish": str(getattr(choices[0], "finish_reason", "")) if choices else "",
+        "text": hide_secrets(content or "")[:4000],
+        "model": _text(getattr(completion, "model", None)),  # as the server names it, if so
+        "system_fingerprint": _text(fingerprint) if fingerprint is not None else None,
+        "finish": _text(getattr(first, "finish_reason", "")),
         "usage": {
-            "in": int(getattr(usage, "prompt_tokens", 0) or 0),
-            "out": int(getattr(usage, "completion_tokens", 0) or 0),
+            "in": _count(getattr(usage, "prompt_tokens", 0)),
+            "out": _count(getattr(usage, "completion_tokens", 0)),
         },
         "at": int(time.time()),
     }
 
 
+def _text(value: Any) -> str:
+    return hide_secrets(str(value or ""))[:200]
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
+
+
 def reason_of(error: BaseException) -> str:
+    """An error's kind and first line, without what a server repeats of the key."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}"[:300]
+    return hide_secrets(f"{type(error).__name__}: {first}")[:300]
