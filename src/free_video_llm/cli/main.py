@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -85,6 +86,8 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         if not is_quiet(options):
             print(f"note: {message}", file=sys.stderr)
 
+    if is_quiet(options):
+        logging.getLogger("free_video_llm").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", module="free_video_llm", category=UserWarning)

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -100,7 +102,9 @@ class FeatureCache:
         if self.folder is not None:
             try:
                 self._store(self.folder, key, entry)
-            except OSError as error:  # a full disk, a folder that may not be written
+            # A full disk (which safetensors reports in its own way), a folder that may not be
+            # written, or that is a file.
+            except (OSError, SafetensorError) as error:
                 log.warning("the features could not be kept in %s: %s", self.folder, error)
         return entry
 
@@ -157,6 +161,7 @@ class FeatureCache:
         if sum(t.nbytes for t in tensors.values()) > self.disk_bytes:
             return
         about = {name: getattr(frames, name) for name in _ABOUT}
+        about |= {"key": key, "digest": _digest(tensors)}
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{key}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
         try:
@@ -189,15 +194,20 @@ class FeatureCache:
             return None
         path = self._path(self.folder, key)
         try:
+            if not path.exists():
+                return None
+            if not path.is_file():  # a pipe would be waited for
+                raise IsADirectoryError("it is not a regular file")
             held = path.open("rb")
-        except OSError:
+        except OSError as error:
+            log.warning("%s cannot be read and is left out: %s", path, error)
             return None
         with held:
             try:
                 with safe_open(path, framework="pt") as file:
                     about = json.loads(file.metadata()["about"])
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                entry = _entry(tensors, about, towers)
+                entry = _entry(key, tensors, about, towers)
             except (
                 OSError,
                 RuntimeError,
@@ -215,16 +225,39 @@ class FeatureCache:
         return entry
 
 
-_ABOUT = ("total", "duration", "source", "width", "height", "warnings")
+#: What is kept of frames beside their arrays, with the type that it must have.
+_ABOUT: dict[str, type | tuple[type, ...]] = {
+    "total": int,
+    "duration": (int, float),
+    "source": str,
+    "width": int,
+    "height": int,
+    "warnings": list,
+    "resize": str,
+}
 
 
-def _entry(tensors: dict[str, torch.Tensor], about: dict[str, object], towers: Towers) -> Entry:
+def _entry(
+    key: str, tensors: dict[str, torch.Tensor], about: dict[str, object], towers: Towers
+) -> Entry:
+    """What a file holds, checked: nothing that was put there by another hand, or that has changed
+    since, is taken for what the towers said. Raises ValueError, LookupError or TypeError."""
+    if about["key"] != key or about["digest"] != _digest(tensors):
+        raise ValueError("its content is not what was kept under its name")
+    for name, kind in _ABOUT.items():
+        if not isinstance(about[name], kind) or isinstance(about[name], bool):
+            raise TypeError(f"{name} is {about[name]!r}")
     values = {name: about[name] for name in _ABOUT}
-    values["warnings"] = tuple(about["warnings"])  # type: ignore[arg-type]
+    notes: Any = about["warnings"]
+    if not all(isinstance(note, str) for note in notes) or not math.isfinite(values["duration"]):  # type: ignore[arg-type]
+        raise TypeError("its warnings or its duration are none")
+    values["warnings"] = tuple(notes)
     arrays: dict[str, np.ndarray] = {
         name: tensors[name].numpy() for name in ("pixels", "seconds", "indices")
     }
     frames = Frames(**arrays, **values)  # type: ignore[arg-type]
+    if frames.pixels.shape[1] != towers.size:
+        raise ValueError(f"its frames have {frames.pixels.shape[1]} pixels, not {towers.size}")
 
     def on_device(name: str) -> torch.Tensor:
         return tensors[name].to(towers.device, towers.llm_tower.dtype)
@@ -233,7 +266,19 @@ def _entry(tensors: dict[str, torch.Tensor], about: dict[str, object], towers: T
     shared = "scorer_states" not in tensors
     scorer_states = llm_states if shared else on_device("scorer_states")
     vectors = on_device("frame_vectors")
-    return Entry(frames, VideoFeatures(llm_states, scorer_states, vectors, towers.joint_space()))
+    features = VideoFeatures(llm_states, scorer_states, vectors, towers.joint_space())
+    if len(features) != len(frames) or not towers.made(features):
+        raise ValueError("its features are not of these towers, or not of its frames")
+    return Entry(frames, features)
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _size(path: Path) -> int:
