@@ -21,7 +21,7 @@ from free_video_llm.encoder.stream import Progress, read_and_encode
 from free_video_llm.encoder.tower import PromptVector
 from free_video_llm.errors import ConfigError, VideoError, check_keywords, shown
 from free_video_llm.llm.generate import Decoding, Generation
-from free_video_llm.llm.prompts import check_options, choice_mode, template_named
+from free_video_llm.llm.prompts import check_options, template_for
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from free_video_llm.plans.apply import VisualTokens, perceive
 from free_video_llm.plans.plan import Plan, Rules
@@ -377,7 +377,7 @@ class VideoLLM:
             stopwatch = Stopwatch(self.towers.device)
             tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
             looks.append((tokens, notes, stopwatch.seconds | {"prompt": share}))
-            template = template_named(choice_mode(mode) if choice else mode)
+            template = template_for(mode, self.image_llm.tokenizer, multiple_choice=bool(choice))
             prompts.append(template.fill(question, choice))
             stops.update(template.stop)
         generations = self.image_llm.generate(

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from jinja2 import Environment, StrictUndefined
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.llm.prompts import TEMPLATES, choice_mode, guess_conv_mode, template_named
+from free_video_llm.llm.prompts import (
+    TEMPLATES,
+    check_options,
+    choice_mode,
+    choose_mode,
+    template_for,
+    template_named,
+)
 
 CONCISELY = (
     "The input consists of a sequence of key frames from a video. Answer concisely with overall "
@@ -68,17 +76,79 @@ def test_every_mode_has_a_multiple_choice_form(mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("llm", "chatml", "mode"),
+    ("llm", "words", "chatml", "chat", "mode"),
     [
-        ("llama", False, "image_seq_v3"),
-        ("llama", True, "image_seq_34b_v3"),
-        ("mistral", False, "image_seq_mistral_v3"),
-        ("mistral", True, "image_seq_34b_v3"),
-        ("qwen2", False, "image_seq_v3"),
+        ("llama", 32_000, False, False, "image_seq_v3"),  # Vicuna
+        ("llama", 32_064, False, True, "image_seq_v3"),
+        ("llama", 64_000, True, True, "image_seq_34b_v3"),  # Yi
+        ("mistral", 32_064, False, True, "image_seq_mistral_v3"),
+        ("llama", 128_320, False, True, "chat"),  # Llama 3
+        ("llama", 128_320, False, False, None),
+        ("mistral", 131_072, False, True, "chat"),
+        ("qwen2", 152_000, True, True, "chat"),  # not the 34B's odd spacing
+        ("qwen2", 152_000, True, False, None),
+        ("gemma2", 256_000, False, False, None),
     ],
 )
-def test_the_mode_that_fits(llm: str, chatml: bool, mode: str) -> None:
-    assert guess_conv_mode(llm, chatml=chatml) == mode
+def test_no_model_gets_another_ones_prompt(llm, words, chatml, chat, mode) -> None:
+    assert choose_mode(llm, words, chatml=chatml, has_chat=chat) == mode
+
+
+class Tokenizer:
+    """Has a chat template, as transformers' tokenizers have."""
+
+    def __init__(self, template: str) -> None:
+        self.chat_template = template
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **how: object) -> str:
+        assert how == {"tokenize": False, "add_generation_prompt": True}
+        return (
+            Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+            .from_string(self.chat_template)
+            .render(messages=messages, add_generation_prompt=True)
+        )
+
+
+QWEN = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
+def test_a_chat_template_asks_in_its_own_words() -> None:
+    template = template_for("chat", Tokenizer(QWEN), multiple_choice=False)
+    assert template.fill("What is {this}?") == (
+        "<|im_start|>user\n<image>\nThe input consists of a sequence of key frames from a video. "
+        "Question: What is {this}?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    choice = template_for("chat", Tokenizer(QWEN), multiple_choice=True)
+    assert "Options:\n(A) a\n(B) b\nAnswer with the letter" in choice.fill("Which?", ["a", "b"])
+
+
+@pytest.mark.parametrize("template", ["{{ nothing.known }}", "no question", "{% bad"])
+def test_a_chat_template_that_cannot_be_used_is_one_line(template: str) -> None:
+    with pytest.raises(ConfigError, match="conv_mode") as caught:
+        template_for("chat", Tokenizer(template), multiple_choice=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("red", "options are a list of texts, not 'red'"),
+        (["a", 2], "an option is a text, not 2"),
+        (["a", " "], "an option is a text, not ''"),
+        (["a"], "at least two options, not one"),
+        (["x"] * 27, "at most 26 options, A to Z, not 27"),
+        ({"a": 1}, "options are a list of texts"),
+    ],
+)
+def test_options_that_cannot_be(options, words) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_options(options)
+    assert words in str(caught.value)
+    assert check_options([]) == ()
+    assert check_options(["a", "b"]) == ("a", "b")
 
 
 def test_options_where_they_do_not_belong() -> None:

@@ -102,8 +102,8 @@ def test_large_models_are_sharded(tmp_path: Path) -> None:
 
 
 def test_pickles_become_safetensors(tmp_path: Path) -> None:
-    write_original(tmp_path / "o", ending="bin", tower="../clip")
-    write_clip(tmp_path / "clip", ending="bin")
+    write_original(tmp_path / "o", ending="bin", tower="vision")
+    write_clip(tmp_path / "o" / "vision", ending="bin")
     out = convert(tmp_path / "o", tmp_path / "out")
     assert files_in(out) == FILES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,19 @@ import huggingface_hub
 import huggingface_hub.constants
 import pytest
 import torch
-from transformers import LlavaConfig
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from free_video_llm import VideoLLM
 from free_video_llm.errors import CheckpointError, ConfigError, MissingExtraError
 from free_video_llm.models import llava_layout
-from free_video_llm.models.folder import find_folder, matching_scorer
+from free_video_llm.models.folder import TINY, find_folder, matching_scorer
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from tiny_checkpoints import (
     CLIP_L_336,
@@ -127,11 +135,9 @@ def test_a_folders_name_does_not_choose_the_prompt(plain: Path, tmp_path: Path) 
     assert load(folder).conv_mode == "image_seq_v3"
 
 
-@pytest.mark.parametrize("how", ["relative", "absolute"])
-def test_the_tower_is_found_by_path(tmp_path: Path, how: str) -> None:
-    elsewhere = write_clip(tmp_path / "towers" / "tiny-clip")
-    name = {"relative": "../towers/tiny-clip", "absolute": str(elsewhere)}[how]
-    write_original(tmp_path / "llava", tower=name, tower_inside=False)
+def test_the_tower_is_found_inside_of_the_checkpoint(tmp_path: Path) -> None:
+    write_clip(tmp_path / "llava" / "towers" / "tiny-clip")
+    write_original(tmp_path / "llava", tower="towers/tiny-clip", tower_inside=False)
     assert load(tmp_path / "llava").towers.shared
 
 
@@ -368,3 +374,37 @@ def test_random_tensors_differ_by_seed() -> None:
     """What the other tests compare is not all alike."""
     first, second = (random_tensors({"a.weight": (4, 4)}, seed)["a.weight"] for seed in (0, 1))
     assert not torch.equal(first, second)
+
+
+def write_qwen(folder: Path, chat: str | None) -> None:
+    """A transformers LLaVA on a language model that no released prompt is for."""
+    shutil.copytree(TINY, folder)
+    config = LlavaConfig.from_pretrained(folder)
+    config.text_config = Qwen2Config(
+        vocab_size=100, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=4096,
+    )  # fmt: skip
+    config.image_token_id = 99
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    for name in ("tokenizer.model", "free_video_llm.json", "special_tokens_map.json"):
+        (folder / name).unlink()
+    words = {word: number for number, word in enumerate(["<unk>", "</s>", *"abcdefghij"])}
+    fast = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=fast, unk_token="<unk>", eos_token="</s>", chat_template=chat
+    )
+    tokenizer.save_pretrained(folder)
+
+
+def test_an_unknown_language_model_gets_its_own_chat_template_or_is_refused(tmp_path: Path) -> None:
+    chat = "{{ messages[0].content }} a b"
+    write_qwen(tmp_path / "chat", chat)
+    llm = VideoLLM.from_pretrained(tmp_path / "chat")
+    assert llm.conv_mode == "chat"
+    answer = llm.watch("sample:star", frames=3).ask("a b?", plan="uniform-3", max_new_tokens=2)
+    assert answer.prompt.startswith("<image>\nThe input consists of")
+    assert answer.prompt.endswith("a b? a b")
+    write_qwen(tmp_path / "bare", None)
+    with pytest.raises(CheckpointError, match=r"no prompt is known .* 'qwen2'.* conv_mode"):
+        load(tmp_path / "bare")
+    assert load(tmp_path / "bare", LoadOptions(conv_mode="plain")).conv_mode == "plain"

@@ -105,7 +105,8 @@ class FeatureCache:
             # A full disk (which safetensors reports in its own way), a folder that may not be
             # written, or that is a file.
             except (OSError, SafetensorError) as error:
-                log.warning("the features could not be kept in %s: %s", self.folder, error)
+                # What was asked for was not done: told even where notes are not wanted.
+                log.error("the features could not be kept in %s: %s", self.folder, error)
         return entry
 
     def files(self) -> list[Path]:

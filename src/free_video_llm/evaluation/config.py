@@ -18,7 +18,7 @@ import yaml
 
 from free_video_llm.benchmarks import get_set
 from free_video_llm.errors import ConfigError, PlanError, one_of
-from free_video_llm.llm.prompts import template_named
+from free_video_llm.llm.prompts import check_mode
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Mode, Resize
 
@@ -347,7 +347,7 @@ def _tasks(_: str, value: Any) -> tuple[Task, ...]:
             _text(f"sets: {key}", given) if key == "set" else _optional_text(f"sets: {key}", given)
         get_set(task.set)
         if task.conv_mode is not None:
-            template_named(task.conv_mode)
+            check_mode(task.conv_mode)
     return tuple(value)
 
 

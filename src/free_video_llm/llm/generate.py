@@ -195,6 +195,11 @@ class ImageLLM:
             result: torch.Tensor = table(torch.tensor(ids, dtype=torch.long, device=self.device))
             return result
 
+        if max(token_ids) >= len(table.weight):
+            raise CheckpointError(
+                f"the tokenizer gives token {max(token_ids):,}, but the language model has "
+                f"{len(table.weight):,}: the checkpoint's tokenizer is another model's"
+            )
         head, tail = look_up(token_ids[:at]), look_up(token_ids[at + 1 :])
         return torch.cat([head, visual.to(self.device, head.dtype), tail])
 

@@ -1,16 +1,19 @@
 """Prompt templates by `conv_mode` (METHOD §1): a question becomes the text around `<image>`.
 
-Knows nothing of tokenizers or models.
+Knows nothing of models, and of tokenizers only that they have chat templates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from free_video_llm.errors import ConfigError, one_of, shown
+from free_video_llm.errors import ConfigError, first_line, one_of, shown
 
 IMAGE = "<image>"
+#: The mode that asks by the tokenizer's own chat template.
+CHAT = "chat"
 #: What ends a turn in ChatML; a tokenizer that has it as one token is of a ChatML model.
 END_OF_TURN = "<|im_end|>"
 
@@ -21,6 +24,13 @@ _CONCISELY = (
 )
 _EXPERT = (
     "You are a helpful expert in video analysis. Select the best option to answer the question."
+)
+
+
+_CHAT_ASK = f"{_SEQUENCE} Question: {{question}}"
+_CHAT_CHOICE = (
+    f"{_SEQUENCE}\nQuestion: {{question}}\nOptions:\n{{options}}"
+    "Answer with the letter of the best option."
 )
 
 
@@ -122,8 +132,13 @@ _CHOICE_OF = {
 }
 
 
-def template_named(conv_mode: str) -> Template:
+def check_mode(conv_mode: str) -> None:
     """Raises ConfigError naming the nearest known mode."""
+    one_of("conv_mode", conv_mode, [*TEMPLATES, CHAT], ConfigError)
+
+
+def template_named(conv_mode: str) -> Template:
+    """The template of a mode that needs no tokenizer. Raises ConfigError as `check_mode` does."""
     one_of("conv_mode", conv_mode, TEMPLATES, ConfigError)
     return TEMPLATES[conv_mode]
 
@@ -135,13 +150,57 @@ def choice_mode(conv_mode: str) -> str:
     return _CHOICE_OF[conv_mode]
 
 
-def guess_conv_mode(llm_type: str, *, chatml: bool) -> str:
-    """The mode that fits a checkpoint: ChatML where its tokenizer has the tokens, else by the LLM.
+def template_for(conv_mode: str, tokenizer: Any, *, multiple_choice: bool) -> Template:
+    """The template for a question, with options or without.
+
+    Args:
+        conv_mode: a known mode, or "chat".
+        tokenizer: the language model's, whose chat template "chat" uses.
+        multiple_choice: whether the question has options.
+
+    Raises:
+        ConfigError: an unknown mode, or "chat" for a tokenizer without a chat template.
+    """
+    check_mode(conv_mode)
+    if conv_mode != CHAT:
+        return template_named(choice_mode(conv_mode) if multiple_choice else conv_mode)
+    user = f"{IMAGE}\n{_CHAT_CHOICE if multiple_choice else _CHAT_ASK}"
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": user}], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # a stranger's Jinja can fail in any way
+        raise ConfigError(
+            f"the tokenizer's chat template cannot be used ({first_line(error)}); name a "
+            f"prompt with conv_mode ({', '.join(TEMPLATES)})"
+        ) from None
+    whole = text.count(IMAGE) == text.count("{question}") == 1
+    if not whole or ("{options}" in text) != multiple_choice:
+        raise ConfigError("the tokenizer's chat template drops the question: name a conv_mode")
+    return Template(text)
+
+
+def choose_mode(llm_type: str, vocabulary: int, *, chatml: bool, has_chat: bool) -> str | None:
+    """The mode that fits a language model, None where none is known to.
+
+    The released modes are for the models that they were written for, told by their type and
+    vocabulary: Vicuna (Llama 2's), Mistral 7B v0.2, and Yi-34B with ChatML's tokens. Any other has
+    its tokenizer's chat template.
 
     Examples:
-        >>> guess_conv_mode("llama", chatml=True)  # LLaVA-v1.6-34B, on Yi
+        >>> choose_mode("llama", 64_000, chatml=True, has_chat=True)  # LLaVA-v1.6-34B, on Yi
         'image_seq_34b_v3'
+        >>> choose_mode("qwen2", 152_000, chatml=True, has_chat=True)
+        'chat'
     """
-    if chatml:
+    if llm_type == "llama" and chatml:
         return "image_seq_34b_v3"
-    return "image_seq_mistral_v3" if llm_type == "mistral" else "image_seq_v3"
+    if llm_type == "llama" and vocabulary <= _LLAMA_2_WORDS:
+        return "image_seq_v3"
+    if llm_type == "mistral" and vocabulary <= _LLAMA_2_WORDS:
+        return "image_seq_mistral_v3"
+    return CHAT if has_chat else None
+
+
+#: The vocabulary of Llama 2 and Mistral v0.2, with the few tokens that LLaVA adds.
+_LLAMA_2_WORDS = 32_100

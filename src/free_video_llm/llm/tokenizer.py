@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import CheckpointError, first_line
-from free_video_llm.small_files import read_json
+from free_video_llm.small_files import check_regular, read_json
 
 _SPACE = "\u2581"  # how sentencepiece writes a space
 #: Appended to a serialised model it overrides one field: normalizer_spec.add_dummy_prefix = false.
@@ -240,6 +240,9 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         CheckpointError: there is none, or it needs code that we do not run.
     """
+    for name in ("tokenizer.model", "tokenizer.json"):
+        if (folder / name).exists():
+            check_regular(folder / name)
     if (folder / "tokenizer.model").is_file():
         return SentencePieceTokenizer.from_folder(folder)
     if not (folder / "tokenizer.json").is_file():

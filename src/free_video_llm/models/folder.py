@@ -7,6 +7,8 @@ Builds no model.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.encoder.tower import Normalisation
-from free_video_llm.errors import CheckpointError, first_line
-from free_video_llm.llm.prompts import END_OF_TURN, guess_conv_mode, template_named
+from free_video_llm.errors import CheckpointError, first_line, shown
+from free_video_llm.llm.prompts import END_OF_TURN, check_mode, choose_mode
 from free_video_llm.llm.tokenizer import load_tokenizer, token_id
 from free_video_llm.models import llava_layout
 from free_video_llm.models.weights import Stored, Tensors, check_tensors, read_tensors, weight_files
@@ -66,6 +68,7 @@ class Checkpoint:
         kind: the transformers class.
         tensors: by parameter name, memory-mapped; the vision tower's among them.
         scorer: the CLIP model that scores frames.
+        conv_mode: the prompt template that fits, None where none is known to.
         token_ids: bos_token_id, eos_token_id and pad_token_id, as far as the checkpoint has them.
         settings: what `fvl convert` or the training of `tiny` noted beside it.
     """
@@ -77,7 +80,7 @@ class Checkpoint:
     tensors: Tensors = field(repr=False)
     scorer: ClipFiles
     tokenizer: Any
-    conv_mode: str
+    conv_mode: str | None
     token_ids: Mapping[str, Any]
     settings: Mapping[str, Any]
 
@@ -103,10 +106,14 @@ def open_checkpoint(folder: Path, *, scorer: str | None = None) -> Checkpoint:
     name_in_file = llava_layout.to_original if original else None
     _check(kind, built, tensors, folder, name_in_file)
     tokenizer = load_tokenizer(folder)
-    conv_mode = settings.get("conv_mode") or guess_conv_mode(
-        built.text_config.model_type, chatml=token_id(tokenizer, END_OF_TURN) is not None
+    conv_mode = settings.get("conv_mode") or choose_mode(
+        built.text_config.model_type,
+        built.text_config.vocab_size,
+        chatml=token_id(tokenizer, END_OF_TURN) is not None,
+        has_chat=bool(getattr(tokenizer, "chat_template", None)),
     )
-    template_named(conv_mode)
+    if conv_mode is not None:
+        check_mode(conv_mode)
     ids = _token_ids(folder, built)
     layout = "original" if original else "transformers"
     return Checkpoint(
@@ -145,11 +152,43 @@ def _is_hub_id(name: str | Path) -> bool:
     return len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~")
 
 
-def _from_hub(name: str, only: list[str] | None) -> Path:
+def named_inside(name: str, folder: Path, *, only_config: bool = False) -> Path:
+    """The folder of a model that a checkpoint's own files name.
+
+    They may come from a stranger: a path leads into the checkpoint's folder or nowhere, and before
+    anything is fetched from the Hub it is said.
+
+    Raises:
+        CheckpointError: a path out of the folder, or neither a folder nor a Hub id.
+    """
+    path = Path(name)
+    inside = folder / path
+    if not path.is_absolute() and inside.is_dir():
+        if not inside.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"{folder} names {shown(name)}, which leads out of it: only what lies inside of a "
+                "checkpoint is opened; name the model yourself with scorer="
+            )
+        return inside
+    if not _is_hub_id(name):
+        raise CheckpointError(
+            f"{folder} names {shown(name)}, which is neither a folder inside of it nor a Hub id; "
+            "name the model yourself with scorer="
+        )
+    return _from_hub(name.rstrip("/"), ["config.json"] if only_config else None, named_by=folder)
+
+
+def _from_hub(name: str, only: list[str] | None, named_by: Path | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = only or ["*.json", "*.model", "*.safetensors", "*.txt"]
+    if named_by is not None:
+        with contextlib.suppress(HFValidationError, LocalEntryNotFoundError, OSError):
+            return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+        warnings.warn(
+            f"{named_by.name} names {name} for its vision: it is fetched from the Hub", stacklevel=2
+        )
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted))
         if not only and not any(folder.glob("*.safetensors")):  # older ones have only pickles
@@ -216,11 +255,10 @@ def _token_ids(folder: Path, config: Any) -> dict[str, Any]:
 _Opened = tuple[Any, Tensors, ClipFiles]
 
 
-def open_clip(name: str | Path, *, relative_to: Path | None = None) -> ClipFiles:
-    """Read and check a CLIP model, by Hub id or folder, without building it."""
+def open_clip(folder: Path) -> ClipFiles:
+    """Read and check the CLIP model in a folder, without building it."""
     from transformers import CLIPConfig, CLIPModel
 
-    folder = find_folder(name, relative_to=relative_to)
     data = read_config(folder)
     if data.get("model_type") != "clip":
         raise CheckpointError(
@@ -242,14 +280,22 @@ def _open_original(folder: Path, config: Mapping[str, Any], scorer: str | None) 
     }
     inside = llava_layout.tower_geometry(tensors)
     name = _tower_name(folder, config, inside)
+    chosen = find_folder(scorer, relative_to=folder) if scorer else None
     if inside is None:
-        own = open_clip(name, relative_to=folder)
-        clip = open_clip(scorer, relative_to=folder) if scorer else own
+        try:
+            own = open_clip(named_inside(name, folder))
+        except CheckpointError:
+            if chosen is None:
+                raise
+            own = open_clip(chosen)  # what the user names may lie anywhere
+        clip = open_clip(chosen) if chosen else own
         tensors |= _tower_of(own)
         vision = own.config.vision_config.to_dict()
     else:
-        clip = open_clip(scorer or name, relative_to=folder)
-        vision = _vision_config(name, folder) if scorer else clip.config.vision_config.to_dict()
+        clip = open_clip(chosen or named_inside(name, folder))
+        vision = clip.config.vision_config.to_dict()
+        if chosen is not None and _geometry(clip.config.vision_config) != inside:
+            vision = _vision_config(name, folder)
     newline = "model.image_newline" in tensors
     try:
         built = llava_layout.transformers_config(config, vision, has_newline=newline)
@@ -263,7 +309,9 @@ def _tower_name(
 ) -> str:
     """Where the original of the LLM's vision tower is: as noted, else known by its geometry."""
     name = str(config.get("mm_vision_tower") or "")
-    if name and ((folder / name).is_dir() or Path(name).expanduser().is_dir() or _is_hub_id(name)):
+    if _is_hub_id(name) and (folder / "clip" / "config.json").is_file():
+        return "clip"  # it lies beside the checkpoint: nothing need be fetched
+    if name and ((folder / name).is_dir() or _is_hub_id(name)):
         return name
     if inside in llava_layout.CLIP_BY_GEOMETRY:
         return llava_layout.CLIP_BY_GEOMETRY[inside]
@@ -284,7 +332,7 @@ def _tower_of(clip: ClipFiles) -> dict[str, Stored]:
 
 
 def _vision_config(name: str, relative_to: Path) -> dict[str, Any]:
-    data = read_config(find_folder(name, relative_to=relative_to, only_config=True))
+    data = read_config(named_inside(name, relative_to, only_config=True))
     vision = data.get("vision_config", data)
     if not isinstance(vision, dict):
         raise CheckpointError(f"the config.json of {name} has no vision_config")
@@ -295,7 +343,7 @@ def _open_transformers(folder: Path, config: Mapping[str, Any], scorer: str | No
     from transformers import LlavaConfig, LlavaNextConfig
 
     kind = LlavaConfig if config["model_type"] == "llava" else LlavaNextConfig
-    built = _config_of(kind, config, folder)
+    built = _config_of(kind, _one_layer(config, folder), folder)
     if built.vision_feature_select_strategy != "default":
         raise CheckpointError(
             f"{folder / 'config.json'}: vision_feature_select_strategy="
@@ -306,8 +354,24 @@ def _open_transformers(folder: Path, config: Mapping[str, Any], scorer: str | No
         for name, stored in read_tensors(weight_files(folder)).items()
         if not llava_layout.is_buffer(name)
     }
-    clip = open_clip(scorer or matching_scorer(folder, built), relative_to=folder)
+    if scorer:
+        clip = open_clip(find_folder(scorer, relative_to=folder))
+    else:
+        clip = open_clip(named_inside(matching_scorer(folder, built), folder))
     return built, tensors, clip
+
+
+def _one_layer(config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The config with the one hidden state that the projector reads; [-2] is -2."""
+    layer = config.get("vision_feature_layer", -2)
+    if isinstance(layer, list) and len(layer) == 1:
+        layer = layer[0]
+    if not isinstance(layer, int) or isinstance(layer, bool):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: vision_feature_layer={shown(layer)}; this method needs one "
+            "whole number, such as -2"
+        )
+    return {**config, "vision_feature_layer": layer}
 
 
 def current_name(name: str) -> str:
@@ -332,19 +396,24 @@ def current_name(name: str) -> str:
 
 def matching_scorer(folder: Path, config: Any) -> str:
     """The CLIP model of a transformers checkpoint: noted or lying beside it, or by geometry."""
+    if (folder / "clip" / "config.json").is_file():
+        return "clip"
     noted = read_json(folder / OWN_SETTINGS).get("scorer")
     if noted:
         return str(noted)
-    if (folder / "clip" / "config.json").is_file():
-        return "clip"
     vision = config.vision_config
-    geometry = (vision.image_size, vision.patch_size, vision.hidden_size)
+    geometry = _geometry(vision)
     if vision.model_type != "clip_vision_model" or geometry not in llava_layout.CLIP_BY_GEOMETRY:
         raise CheckpointError(
             f"{folder}: no CLIP model is known for a {vision.model_type} tower of {geometry[0]} "
             f"px, patch {geometry[1]}, width {geometry[2]}: name one with scorer="
         )
     return llava_layout.CLIP_BY_GEOMETRY[geometry]
+
+
+def _geometry(vision: Any) -> tuple[int, int, int]:
+    """Image size, patch size and width of a tower."""
+    return vision.image_size, vision.patch_size, vision.hidden_size
 
 
 def _config_of(kind: Any, data: Mapping[str, Any], folder: Path) -> Any:
@@ -376,6 +445,7 @@ def _check(
     folder: Path,
     name_in_file: Callable[[str], str] | None = None,
 ) -> None:
+    _check_layers(config, len(tensors), folder)
     try:
         with torch.device("meta"):
             model = kind(config)
@@ -384,3 +454,14 @@ def _check(
     files = sorted({stored.file for stored in tensors.values() if stored.file.parent == folder})
     source = str(files[0]) if len(files) == 1 else f"{folder} ({len(files)} files)"
     check_tensors(model, tensors, source, name_in_file=name_in_file or str)
+
+
+def _check_layers(config: Any, tensors: int, folder: Path) -> None:
+    """Every layer has tensors: more layers than tensors are not built, even without memory."""
+    for part in (config, *(getattr(config, n, None) for n in ("text_config", "vision_config"))):
+        layers = getattr(part, "num_hidden_layers", 0) or 0
+        if layers > tensors:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: num_hidden_layers is {layers:,}, but the files hold "
+                f"{tensors:,} tensors in all"
+            )

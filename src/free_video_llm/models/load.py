@@ -25,7 +25,7 @@ from free_video_llm.errors import (
     shown,
 )
 from free_video_llm.llm.generate import ImageLLM
-from free_video_llm.llm.prompts import template_named
+from free_video_llm.llm.prompts import TEMPLATES, check_mode
 from free_video_llm.models.folder import (
     TINY,
     Checkpoint,
@@ -79,7 +79,7 @@ class LoadOptions:
         if not number or not math.isfinite(factor) or factor < 1:
             raise ConfigError(f"rope_scaling_factor is 1 or more, not {shown(factor)}")
         if self.conv_mode is not None:
-            template_named(self.conv_mode)
+            check_mode(self.conv_mode)
 
     def torch_dtype(self) -> torch.dtype:
         if self.dtype is not None:
@@ -203,6 +203,12 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
         setattr(model.generation_config, key, value)
     towers = _build_towers(opened, model, options)
     conv_mode = options.conv_mode or opened.conv_mode
+    if conv_mode is None:
+        raise CheckpointError(
+            f"{opened.folder}: no prompt is known for a language model of type "
+            f"{opened.config.text_config.model_type!r}, and its tokenizer has no chat template: "
+            f"name one with conv_mode ({', '.join(TEMPLATES)})"
+        )
     llm = ImageLLM(model, opened.tokenizer)
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
 

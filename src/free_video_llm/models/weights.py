@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from free_video_llm.errors import CheckpointError, first_line, shown
-from free_video_llm.small_files import read_json
+from free_video_llm.small_files import check_regular, read_json
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def read_tensors(files: Iterable[Path]) -> dict[str, Stored]:
     """
     tensors: dict[str, Stored] = {}
     for file in files:
+        check_regular(file)
         part = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
         for name, tensor in part.items():
             if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
