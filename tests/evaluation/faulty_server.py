@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ class Judge:
     most_at_once: int = 0
     at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
 
 
 def _completion(text: str | None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _completion(text: str | None) -> dict[str, Any]:
 def serve(script: Script) -> Iterator[Judge]:
     """Run the server. A script says "ok:TEXT" (a reply with that text), "429", "500" or another
     status, "hang", "cut" (half a body), "drop" (no answer at all), "garbage" (no JSON), "empty"
-    (JSON without choices), "slow"."""
+    (JSON without choices), and more."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -77,15 +77,12 @@ def serve(script: Script) -> Iterator[Judge]:
 
         def behave(self, what: str) -> None:
             if what == "hang":
-                time.sleep(1.5)
+                judge.closing.wait()
                 self.close_connection = True
                 return
             if what == "drop":
                 self.close_connection = True
                 return
-            if what.startswith("slow:"):
-                time.sleep(0.01)
-                what = "ok:" + what[5:]
             if what.startswith("ok:"):
                 self.reply(200, json.dumps(_completion(what[3:])).encode())
             elif what == "null":
@@ -152,5 +149,6 @@ def serve(script: Script) -> Iterator[Judge]:
     try:
         yield judge
     finally:
+        judge.closing.set()
         server.shutdown()
         server.server_close()

@@ -36,8 +36,13 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judge_at(url: str, **options: object) -> Judge:
-    settings = {"retries": 2, "timeout_seconds": 0.6, "concurrency": 4} | options
+    settings = {"retries": 2, "timeout_seconds": 60, "concurrency": 4} | options
     return Judge(model="judge-1", base_url=url, **settings)  # type: ignore[arg-type]
+
+
+def patience(fault: str) -> float:
+    """Seconds for a request: a server that hangs is waited for, but a slow machine is not cut."""
+    return 3 if fault == "hang" else 60
 
 
 def ask(run: RunFolder, judge: Judge, replies: Path | None = None) -> Tally:
@@ -89,7 +94,7 @@ def test_a_passing_fault_is_tried_again(run, fault):
         return fault if before == 0 and "prediction 3 end" in user else f"ok:{GOOD}"
 
     with serve(script) as server:
-        tally = ask(run, judge_at(server.url))
+        tally = ask(run, judge_at(server.url, timeout_seconds=patience(fault)))
     assert (tally.judged, tally.judge_failed, tally.not_judged) == (12, 0, 0)
     assert len(server.seen) == 13
 
@@ -103,7 +108,7 @@ def test_a_lasting_fault_of_the_server_leaves_its_rows_for_another_time(run, fau
         return fault if "prediction 3 end" in user else f"ok:{GOOD}"
 
     with serve(script) as server:
-        judge = judge_at(server.url, retries=1, timeout_seconds=0.3)
+        judge = judge_at(server.url, retries=1, timeout_seconds=patience(fault))
         tally = ask(run, judge)
         assert (tally.judged, tally.judge_failed, tally.not_judged) == (11, 0, 1)
         assert verdicts(run, judge)[3]["status"] == "not judged"
