@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -111,14 +110,11 @@ def decode_threads() -> Iterator[threading.Thread]:
 
 
 def test_a_reader_whose_frames_nobody_wants_ends(towers: Towers):
-    pixels, steps = some_pixels(400), []
+    pixels = some_pixels(400)
 
     def read(arrived) -> Frames:
-        for ready in range(1, 401):
-            time.sleep(0.01)
-            steps.append(ready)
-            arrived(pixels, ready)
-        return as_frames(pixels)
+        while True:  # ends by what it calls, or never
+            arrived(pixels, 2)
 
     def stop(what: str, done: int, total: int) -> None:
         if what == "encode":
@@ -127,7 +123,6 @@ def test_a_reader_whose_frames_nobody_wants_ends(towers: Towers):
     with pytest.raises(KeyboardInterrupt):
         read_and_encode(read, towers, batch=2, progress=stop)
     assert not list(decode_threads())
-    assert len(steps) < 400
 
 
 def test_a_pass_that_memory_has_no_room_for_is_made_smaller(towers: Towers, monkeypatch):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.evaluation import jsonl
-from free_video_llm.evaluation.config import read_config
+from free_video_llm.evaluation.config_file import read_config
 from free_video_llm.evaluation.run_dir import RunFolder
 
 #: Which of a child's writes it dies at, and where. Together they write fewer rows than there are.

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from test_run import lines
 
 from free_video_llm.cli.main import main
 from free_video_llm.errors import MissingExtraError
-from free_video_llm.evaluation.config import RunConfig, Task, print_config
+from free_video_llm.evaluation.config import RunConfig, Task
+from free_video_llm.evaluation.config_file import print_config
 from free_video_llm.evaluation.run import run_task
 from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.models.folder import TINY
@@ -27,13 +27,16 @@ RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not RAY, reason="the cluster extra is not installed")
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+
+
 def start(config: RunConfig, folder: Path, *words: str) -> subprocess.Popen[str]:
     path = folder / f"{config.name}.yaml"
     path.write_text(print_config(config))
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     return subprocess.Popen(
         [sys.executable, "-m", "free_video_llm.cli.main", "eval", str(path), *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
 
 
@@ -77,12 +80,18 @@ def test_two_ray_workers_give_the_rows_of_one_process(tmp_path):
 
 @needs_ray
 def test_a_run_whose_ray_driver_was_killed_is_finished_by_one_process(config, loader, tmp_path):
-    running = start(config, tmp_path, "--workers", "2")
-    results = RunFolder(Path(config.outputs) / "toy" / "run").results_file()
-    while running.poll() is None and not (results.exists() and results.stat().st_size):
-        time.sleep(0.001)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
+    path = tmp_path / "killed.yaml"
+    path.write_text(print_config(config))
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import kill_runs; "
+        "kill_runs.jsonl.os = kill_runs.DyingSystem(3, 'middle'); "
+        "from free_video_llm.cli.main import main; main(sys.argv[1:])"
+    )
+    words = ["eval", str(path), "--workers", "2"]
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, env=environment()
+    )
+    assert killed.returncode == -signal.SIGKILL
     assert 0 < lines(config) < 40
     run_task(config, config.tasks[0], load=loader)
     assert lines(config) == 40

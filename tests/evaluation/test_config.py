@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from free_video_llm.benchmarks import get_set
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.config import (
-    RunConfig,
-    Task,
+from free_video_llm.evaluation.config import RunConfig, Task
+from free_video_llm.evaluation.config_file import (
     default_name,
+    load_yaml,
     parse_config,
     print_config,
 )
-from free_video_llm.evaluation.config import read_config as read
+from free_video_llm.evaluation.config_file import read_config as read
 from free_video_llm.llm.prompts import TEMPLATES
 from free_video_llm.plans.plan import Plan
 from plan_strategies import pathways
@@ -321,3 +321,52 @@ def test_a_configuration_is_frozen_and_changed_by_replace():
     with pytest.raises(AttributeError):
         config.frames = 7  # type: ignore[misc]
     assert get_set("toy").title == "Toy world"
+
+
+# --- hostile and old files ------------------------------------------------------------------------
+
+
+def test_merge_keys_are_refused_before_they_grow():
+    bomb = ["a: &a {k0: 1, k1: 2}"]
+    last = "a"
+    for level in range(12):
+        many = ",".join([f"*{last}"] * 9)
+        bomb.append(f"m{level}: &m{level} {{<<: [{many}]}}")
+        last = f"m{level}"
+    with pytest.raises(ConfigError, match=r"merge keys \(<<\) are not read") as caught:
+        parse_config("\n".join(bomb), name="x")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("repeats", [1, 3000])
+def test_a_number_of_base_60_is_a_text(repeats):
+    with pytest.raises(ConfigError, match="frames is a whole number") as caught:
+        parse_config(f"sets: toy\nframes: 1{':59' * repeats}", name="x")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("7", 7), ("-3", -3), ("1.5", 1.5), ("2e3", 2000.0), (".5", 0.5), ("1.", 1.0), ("'7'", "7"),
+     ("0x10", "0x10"), ("1_000", "1_000"), ("017", "017"), ("true", True), ("null", None)],
+)  # fmt: skip
+def test_numbers_are_read_as_people_write_them(text, value):
+    read = load_yaml(f"a: {text}")["a"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(("old", "rules"), [("true", "corrected"), ("released", "released")])
+@pytest.mark.parametrize("quoted", ["{}", "'{}'"])
+def test_the_old_name_of_the_rules_is_read_with_a_note(old, rules, quoted):
+    with pytest.warns(UserWarning, match=f"write rules: {rules}"):
+        config = parse_config(f"sets: toy\ngeometry: {quoted.format(old)}", name="x")
+    assert config.rules == rules
+    assert config.resolved_plan().rules == rules
+    assert "geometry" not in print_config(config)
+
+
+def test_rules_are_checked():
+    with pytest.raises(ConfigError, match="unknown rules 'relesed'; did you mean 'released'"):
+        parse_config("sets: toy\nrules: relesed", name="x")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from free_video_llm.benchmarks import get_set, unregister
-from free_video_llm.evaluation.config import parse_config, print_config, read_config
+from free_video_llm.benchmarks import get_set, read_questions, unregister
+from free_video_llm.evaluation.config_file import parse_config, print_config, read_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_the_documented_set_is_registered_read_and_run(clips, checkpoint, tmp_pa
     names: dict[str, object] = {"__name__": "documented"}
     try:
         exec(definition, names)
-        first, second = get_set("cooking").read("cooking.csv")
+        first, second = read_questions(get_set("cooking"), "cooking.csv")
         assert (first.kind, first.answer, second.video) == ("ingredient", "an onion", "clip1")
         exec(running.replace('"tiny"', repr(str(checkpoint))), names)
         outcome = names["outcome"]

@@ -14,7 +14,7 @@ from made_runs import row, write_run
 
 from free_video_llm import VideoLLM
 from free_video_llm.cli.main import build_parser, main
-from free_video_llm.evaluation.config import print_config
+from free_video_llm.evaluation.config_file import print_config
 from free_video_llm.evaluation.run import run_task
 
 COMMANDS = ("prepare", "check", "eval", "judge", "report", "compare")

@@ -15,7 +15,8 @@ from kill_runs import POINTS
 from made_runs import row, write_run
 from test_run import answers, lines
 
-from free_video_llm.evaluation.config import RunConfig, print_config
+from free_video_llm.evaluation.config import RunConfig
+from free_video_llm.evaluation.config_file import print_config
 from free_video_llm.evaluation.judge_server import Judge
 from free_video_llm.evaluation.run import run_task
 from free_video_llm.evaluation.run_dir import RunFolder

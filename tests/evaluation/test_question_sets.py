@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from shared_files import CSV, real_csv
 
-from free_video_llm.benchmarks import SETS, Question, QuestionSet, get_set, register, unregister
+from free_video_llm.benchmarks import (
+    SETS,
+    Question,
+    QuestionSet,
+    get_set,
+    read_questions,
+    register,
+    unregister,
+)
 from free_video_llm.benchmarks.read import write_layout
 from free_video_llm.errors import ConfigError
 
@@ -29,7 +37,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", CSV)
 def test_every_row_of_the_real_files_is_read_and_told_apart(name):
-    questions = list(get_set(name).read(real_csv(name)))
+    questions = list(read_questions(get_set(name), real_csv(name)))
     rows, videos = COUNTS[name]
     assert len(questions) == rows
     assert len({q.video for q in questions}) == videos
@@ -40,7 +48,7 @@ def test_every_row_of_the_real_files_is_read_and_told_apart(name):
 
 
 def test_tgif_has_half_as_many_ids_as_rows():
-    questions = list(get_set("tgif").read(real_csv("tgif")))
+    questions = list(read_questions(get_set("tgif"), real_csv("tgif")))
     assert len({q.question_id for q in questions}) == 7132
     assert {q.kind for q in questions} == {"object", "number", "color", "location"}
 
@@ -57,9 +65,9 @@ def test_the_released_layout_gives_the_same_questions_back(name, tmp_path: Path)
     assert [file.name for file in files] == expected
     assert all(file.parent == tmp_path / chosen.folder for file in files)
     assert sorted(p.name for p in files[0].parent.iterdir()) == sorted(expected)
-    original = list(chosen.read(real_csv(name)))
+    original = list(read_questions(chosen, real_csv(name)))
     for source in (tmp_path, tmp_path / chosen.folder, files[0]):
-        assert list(chosen.read(source)) == original
+        assert list(read_questions(chosen, source)) == original
 
 
 def test_the_released_entries_have_the_released_keys(tmp_path: Path):
@@ -86,7 +94,7 @@ def write(path: Path, data: str | bytes) -> Path:
 
 
 def read(path: Path, name: str = "toy") -> list[Question]:
-    return list(get_set(name).read(path))
+    return list(read_questions(get_set(name), path))
 
 
 def test_a_bom_crlf_and_a_quoted_newline(tmp_path: Path):
@@ -166,9 +174,9 @@ def test_a_broken_layout_is_told_in_one_line(tmp_path: Path, files, words):
 
 MEASURE = """
 import resource, sys
-from free_video_llm.benchmarks import get_set
+from free_video_llm.benchmarks import get_set, read_questions
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-rows = sum(1 for _ in get_set("toy").read(sys.argv[1]))
+rows = sum(1 for _ in read_questions(get_set("toy"), sys.argv[1]))
 print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

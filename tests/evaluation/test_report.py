@@ -13,9 +13,10 @@ from made_runs import row, write_judge, write_run
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.page import render_page
 from free_video_llm.evaluation.render import kinds_table, render_markdown, render_text
-from free_video_llm.evaluation.report import make_report, write_report
+from free_video_llm.evaluation.report import make_report
 from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.evaluation.statistics import wilson
+from free_video_llm.evaluation.write_report import write_report
 
 
 @pytest.fixture

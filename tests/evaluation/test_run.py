@@ -14,7 +14,8 @@ from made_questions import write_csv
 from free_video_llm import VideoLLM
 from free_video_llm.benchmarks import Question
 from free_video_llm.errors import CheckpointError, ConfigError
-from free_video_llm.evaluation.config import RunConfig, Task, print_config
+from free_video_llm.evaluation.config import RunConfig, Task
+from free_video_llm.evaluation.config_file import print_config
 from free_video_llm.evaluation.run import Progress, run_task
 from free_video_llm.evaluation.run_dir import RunFolder, find_run
 from free_video_llm.evaluation.units import Shard, divide
@@ -404,7 +405,7 @@ def test_multiple_choice_gives_the_options_to_the_model(config, loader, tmp_path
 
 
 def test_our_yaml_of_a_run_is_what_was_run(config, loader, tmp_path):
-    from free_video_llm.evaluation.config import read_config
+    from free_video_llm.evaluation.config_file import read_config
 
     path = tmp_path / "run.yaml"
     path.write_text(print_config(config))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from free_video_llm.benchmarks import get_set
+from free_video_llm.benchmarks import get_set, read_questions
 from free_video_llm.benchmarks.toy import COLUMNS
 from free_video_llm.cli.main import main
-from free_video_llm.evaluation.config import RunConfig, Task, print_config
+from free_video_llm.evaluation.config import RunConfig, Task
+from free_video_llm.evaluation.config_file import print_config
 from free_video_llm.models.folder import TINY
 
 VIDEOS = 6
@@ -28,7 +29,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_in_the_form_of_the_real_files(toy: Path):
     with (toy / "Toy_QA.csv").open(encoding="utf-8", newline="") as file:
         assert tuple(next(csv.reader(file))) == COLUMNS
-    questions = list(get_set("toy").read(toy / "Toy_QA.csv"))
+    questions = list(read_questions(get_set("toy"), toy / "Toy_QA.csv"))
     assert len({q.video for q in questions}) == VIDEOS
     assert VIDEOS * 3 <= len(questions) <= VIDEOS * 4
     assert not [q for q in questions if q.problem]

@@ -295,3 +295,13 @@ def test_a_damaged_notation_gives_a_plan_or_one_line(text, data):
     plan = plan_or_one_line(Plan.parse, damaged)
     if plan is not None:
         assert Plan.parse(str(plan)) == plan
+
+
+def test_the_old_spelling_of_the_rules_is_read():
+    assert Plan.parse("paper@true") == Plan.parse("paper@corrected") == Plan.parse("paper")
+    for old, rules in (("true", "corrected"), (True, "corrected"), ("released", "released")):
+        data = Plan.parse("paper", rules=rules).to_dict()
+        old_data = {k: v for k, v in data.items() if k != "rules"} | {"geometry": old}
+        assert Plan.from_dict(old_data) == Plan.from_dict(data)
+    with pytest.raises(PlanError, match="unknown rules 'round'"):
+        Plan.from_dict(Plan.parse("paper").to_dict() | {"rules": "round"})

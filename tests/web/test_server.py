@@ -164,7 +164,7 @@ def test_starting_and_ending_by_ctrl_c_leaves_nothing(tmp_path: Path):
         finally:
             process.kill()
         assert process.returncode == code
-        assert errors.strip() == "fvl: interrupted; what was finished is kept"
+        assert errors.strip() == "fvl: interrupted"
         assert list(tmp_path.glob("fvl-web-*")) == []
 
 

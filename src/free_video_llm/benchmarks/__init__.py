@@ -6,7 +6,12 @@ Knows nothing of models, runs or judges. Another set is one class and one line o
 
 from __future__ import annotations
 
+from free_video_llm.benchmarks import sets  # registers ours
 from free_video_llm.benchmarks.base import Question, QuestionSet
+from free_video_llm.benchmarks.read import read_questions
 from free_video_llm.benchmarks.registry import SETS, get_set, register, unregister
 
-__all__ = ["SETS", "Question", "QuestionSet", "get_set", "register", "unregister"]
+__all__ = [
+    "SETS", "Question", "QuestionSet", "get_set", "read_questions", "register", "sets",
+    "unregister",
+]  # fmt: skip

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from free_video_llm.benchmarks.videos import without_suffix
-from free_video_llm.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,27 +116,6 @@ class QuestionSet:
             kind=self.kind_of(fields),
             question_id=fields.get("question_id", ""),
         )
-
-    def read(self, source: str | Path) -> Iterator[Question]:
-        """The questions of a CSV file, or of the released JSON layout (its folder, or one above).
-
-        A CSV file is read row by row and never held.
-
-        Raises:
-            ConfigError: the file is missing, or a row or column is wrong; names which.
-        """
-        from free_video_llm.benchmarks import csv_rows, read
-
-        path = Path(source)
-        if path.suffix.lower() == ".csv":
-            for row, fields in csv_rows.read_rows(path, self.columns):
-                yield self.question(row, fields)
-        elif path.is_dir() or path.suffix.lower() == ".json":
-            yield from read.read_layout(self, path)
-        elif path.exists():
-            raise ConfigError(f"{path}: questions are a .csv file, a .json file or a folder")
-        else:
-            raise ConfigError(f"no question file {path}: give the set's CSV file with --questions")
 
     def __repr__(self) -> str:
         return f"<question set {self.name}>"

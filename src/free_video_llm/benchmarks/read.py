@@ -1,6 +1,7 @@
-"""The released question files: `{split}_q.json` and `{split}_a.json`, or `{split}_qa.json`.
+"""Reads the questions of a set, from a CSV file or the released JSON files, and writes the latter.
 
-Writes them from a set's CSV file row by row, and reads them back: the same rows in the same order.
+The released files are `{split}_q.json` and `{split}_a.json`, or `{split}_qa.json`; what is written
+from a CSV file row by row is read back as the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from free_video_llm.benchmarks.base import Question, QuestionSet, as_text
+from free_video_llm.benchmarks.csv_rows import read_rows
 from free_video_llm.errors import ConfigError
 
 
@@ -110,6 +112,29 @@ def _number_or_text(value: str) -> int | str:
 
 
 # --- reading ---------------------------------------------------------------------------------
+
+
+def read_questions(chosen: QuestionSet, source: str | Path) -> Iterator[Question]:
+    """The questions of a CSV file, or of the released JSON layout (its folder, or one above).
+
+    A CSV file is read row by row and never held.
+
+    Raises:
+        ConfigError: the file is missing, or a row or column is wrong; names which.
+    """
+    path = Path(source)
+    if path.suffix.lower() == ".csv":
+        for row, fields in read_rows(path, chosen.columns):
+            yield chosen.question(row, fields)
+    elif path.is_dir() or path.suffix.lower() == ".json":
+        yield from read_layout(chosen, path)
+    elif path.exists():
+        raise ConfigError(f"{path}: questions are a .csv file, a .json file or a folder")
+    else:
+        raise ConfigError(
+            f"no question file {path}: name the set's CSV file as questions in the configuration "
+            "(sets: [{set: NAME, questions: FILE.csv}]), or with --questions"
+        )
 
 
 def read_layout(chosen: QuestionSet, source: Path) -> Iterator[Question]:

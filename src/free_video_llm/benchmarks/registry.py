@@ -37,8 +37,6 @@ def unregister(name: str) -> None:
 
 def get_set(name: str) -> QuestionSet:
     """The set of that name. Raises ConfigError naming the nearest known one."""
-    import free_video_llm.benchmarks.sets  # noqa: F401 (registers ours)
-
     if name not in SETS:
         _load_entry_points(name)
     one_of("question set", name, SETS, ConfigError)

@@ -60,6 +60,7 @@ def add_commands(commands: Subparsers) -> None:
         choices=("corrected", "released"),
         help="released: exactly what the paper's released code computes",
     )
+    group.add_argument("--geometry", dest="rules", type=_old_rules, help=argparse.SUPPRESS)
     group = parser.add_argument_group("answer")
     group.add_argument(
         "--option",
@@ -97,6 +98,13 @@ def add_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("source", help="folder or Hub id of an original LLaVA checkpoint")
     parser.add_argument("out", type=Path, help="a new or empty folder")
+
+
+def _old_rules(text: str) -> str:
+    """What --geometry, the old name of --rules, was given."""
+    from free_video_llm.plans.plan import rules_of_geometry
+
+    return str(rules_of_geometry(text))
 
 
 def run_ask(options: argparse.Namespace) -> int:

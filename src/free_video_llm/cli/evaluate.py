@@ -93,7 +93,7 @@ def _add_check(commands: Subparsers) -> None:
         commands,
         "check",
         run_check,
-        "say before a run how many rows and videos there are, missing or unreadable",
+        "check a question set before a run: rows, videos, what is missing or unreadable",
         "  fvl check msvd                              the released layout\n"
         "  fvl check tgif --questions TGIF_FrameQA.csv --videos gifs/\n\n"
         "exit code: 0 if every row can be asked, else 1",
@@ -108,8 +108,9 @@ def _add_check(commands: Subparsers) -> None:
 def run_check(options: argparse.Namespace) -> int:
     from free_video_llm.benchmarks import get_set
     from free_video_llm.evaluation.check import check_set
-    from free_video_llm.evaluation.config import RunConfig, Task, read_config
-    from free_video_llm.evaluation.run import questions_source, videos_source
+    from free_video_llm.evaluation.config import RunConfig, Task
+    from free_video_llm.evaluation.config_file import read_config
+    from free_video_llm.evaluation.task import questions_source, videos_source
 
     if options.set.endswith((".yaml", ".yml")):
         config = read_config(options.set)
@@ -171,6 +172,7 @@ def _add_eval(commands: Subparsers) -> None:
         "  fvl eval run.yaml --cache                            never encode a video again\n\n"
         "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
     )
+    parser.set_defaults(keeps=True)
     parser.add_argument("config", metavar="CONFIG.yaml", help="ours or a released one")
     parser.add_argument("--set", metavar="SET", help="only this one of its question sets")
     parser.add_argument(
@@ -187,7 +189,7 @@ def _add_eval(commands: Subparsers) -> None:
 
 
 def run_eval(options: argparse.Namespace) -> int:
-    from free_video_llm.evaluation.config import print_config, read_config
+    from free_video_llm.evaluation.config_file import print_config, read_config
     from free_video_llm.evaluation.units import Shard
 
     config = read_config(options.config)
@@ -195,7 +197,8 @@ def run_eval(options: argparse.Namespace) -> int:
         print(print_config(config), end="")
         return 0
     from free_video_llm.errors import one_of
-    from free_video_llm.evaluation.run import load_model, run_task
+    from free_video_llm.evaluation.run import run_task
+    from free_video_llm.evaluation.task import load_model
 
     shard = Shard.parse(options.shard) if options.shard else None
     cache = feature_cache(options)

@@ -178,8 +178,9 @@ def _add_report(commands: Subparsers) -> None:
 
 def run_report(options: argparse.Namespace) -> int:
     from free_video_llm.evaluation.render import render_text
-    from free_video_llm.evaluation.report import make_report, write_report
+    from free_video_llm.evaluation.report import make_report
     from free_video_llm.evaluation.run_dir import find_run
+    from free_video_llm.evaluation.write_report import write_report
 
     reports = []
     for path in options.results:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from free_video_llm.benchmarks import QuestionSet
+from free_video_llm.benchmarks import QuestionSet, read_questions
 from free_video_llm.benchmarks.videos import VideoFolder
 from free_video_llm.errors import VideoError
 
@@ -59,7 +59,7 @@ def check_set(
     rows = 0
     problems: Counter[str] = Counter()
     per_video: Counter[str] = Counter()
-    for question in chosen.read(questions):
+    for question in read_questions(chosen, questions):
         rows += 1
         if question.problem is not None:
             problems[question.problem] += 1

@@ -18,7 +18,7 @@ from free_video_llm.errors import ConfigError, FreeVideoLLMError, MissingExtraEr
 if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.evaluation.answering import Row
-    from free_video_llm.evaluation.run import Plans
+    from free_video_llm.evaluation.task import RunTask
     from free_video_llm.evaluation.units import Unit
 
 Identity = tuple[int, str, str]
@@ -37,14 +37,14 @@ class _Slot:
 class _Shared:
     """What all actors are told: the run, the caller's folder, the cache's folder and bytes."""
 
-    plans: Plans
+    run: RunTask
     folder: str
     cache: tuple[Path | None, int] | None
     threads: int | None
 
 
 def answer_on_cluster(
-    plans: Plans,
+    run: RunTask,
     units: list[Unit],
     done: set[Identity],
     workers: int,
@@ -59,10 +59,10 @@ def answer_on_cluster(
         ConfigError: the cluster has not enough slots, or a worker could not start.
         FreeVideoLLMError: Ray gave up, as when workers die again and again.
     """
-    ray, own = _start_ray(plans.config.devices, workers)
+    ray, own = _start_ray(run.config.devices, workers)
     slot = _slot(ray, workers, own=own)
     shared = _Shared(
-        plans=plans,
+        run=run,
         folder=os.getcwd(),
         cache=None if cache is None else (cache.folder, cache.disk_bytes),
         threads=slot.threads,
@@ -105,23 +105,23 @@ class _Worker:
         from free_video_llm.benchmarks.videos import VideoFolder
         from free_video_llm.encoder.cache import FeatureCache
         from free_video_llm.evaluation.provenance import describe_model
-        from free_video_llm.evaluation.run import load_model
+        from free_video_llm.evaluation.task import load_model
 
-        plans = self.plans = shared.plans
+        run = self.run = shared.run
         if os.path.isdir(shared.folder):
             os.chdir(shared.folder)  # so that relative paths mean the same on every machine
         if shared.threads is not None:
             torch.set_num_threads(shared.threads)
-        self.questions = {question.row: question for question in plans.questions}
+        self.questions = {question.row: question for question in run.questions}
         self.cache = None
         if shared.cache is not None:
             self.cache = FeatureCache(shared.cache[0], disk_bytes=shared.cache[1])
         self.error = ""
         try:
             # Ray sets CUDA_VISIBLE_DEVICES to this actor's own GPU.
-            self.llm = load_model(replace(plans.config, devices=None))
+            self.llm = load_model(replace(run.config, devices=None))
             self.model = describe_model(self.llm)
-            self.folder = VideoFolder(plans.settings.videos)
+            self.folder = VideoFolder(run.settings.videos)
         except FreeVideoLLMError as error:
             self.error = str(error)
         except Exception as error:  # else Ray starts the actor again and again
@@ -145,7 +145,7 @@ class _Worker:
         answered = answer_unit(
             self.llm,
             unit,
-            self.plans.settings,
+            self.run.settings,
             self.folder,
             missing=lambda question: question.row not in finished,
             cache=self.cache,

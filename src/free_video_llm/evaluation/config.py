@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from free_video_llm.benchmarks import get_set
 from free_video_llm.errors import ConfigError, PlanError, one_of
 from free_video_llm.llm.prompts import check_mode
-from free_video_llm.plans.plan import Plan
+from free_video_llm.plans.plan import Plan, rules_of_geometry
 from free_video_llm.video.read import Mode, Resize
 
 #: A configuration is a page of text; what is longer is not one.
@@ -144,7 +142,7 @@ class RunConfig:
         Raises:
             ConfigError: naming the wrong entry, with the nearest right one.
         """
-        values = dict(data)
+        values = _without_old_names(data)
         allowed = [f.name for f in fields(RunConfig) if f.name != "tasks"]
         for key in values:
             one_of("configuration key", key, [*allowed, "sets"], ConfigError)
@@ -155,86 +153,13 @@ class RunConfig:
         return RunConfig(**values)
 
 
-# --- reading and writing ---------------------------------------------------------------------
-
-
-def read_config(path: str | Path) -> RunConfig:
-    """Read a YAML file, ours or a released one.
-
-    Raises:
-        ConfigError: it cannot be read, or an entry is wrong.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path} is longer than {MAX_BYTES:,} bytes: not a configuration")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text") from None
-    try:
-        return parse_config(text, name=default_name(path))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def parse_config(text: str, *, name: str) -> RunConfig:
-    """Read YAML text, ours or a released one; `name` is used where it gives none (or "auto")."""
-    data = load_yaml(text)
-    if not isinstance(data, dict):
-        raise ConfigError(
-            f"a configuration is a mapping of keys to values, not {type(data).__name__}"
-        )
-    from free_video_llm.evaluation import released_config
-
-    if released_config.is_released(data):
-        return released_config.from_released(data, name=name)
-    return RunConfig.from_dict(data, name=name)
-
-
-def print_config(config: RunConfig) -> str:
-    """YAML text that `parse_config` reads back to an equal configuration."""
-    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True, width=100)
-
-
-def default_name(path: Path) -> str:
-    """A run's name from its file's: what does not belong into a folder's name becomes `_`."""
-    name = re.sub(r"[^A-Za-z0-9._+@=,-]+", "_", path.stem).lstrip(".-+@=,")[:150]
-    return name or "run"
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which builds plain values only; a key given twice is an error."""
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in seen:
-                raise ConfigError(f"line {key.start_mark.line + 1}: key {key.value!r} comes twice")
-            seen.add(key.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-
-
-def load_yaml(text: str) -> Any:
-    """Plain values of a YAML text. Raises ConfigError in one line; tags are refused."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"not readable YAML: {line}{error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"not readable YAML: {first}") from None
+def _without_old_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration in today's words; `geometry` is what `rules` was called once."""
+    values = dict(data)
+    if "geometry" in values and "rules" not in values:
+        values["rules"] = rules_of_geometry(values.pop("geometry"))
+        warnings.warn(f"geometry is now called rules: write rules: {values['rules']}", stacklevel=2)
+    return values
 
 
 # --- checks ----------------------------------------------------------------------------------

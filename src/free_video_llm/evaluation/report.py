@@ -14,7 +14,7 @@ from typing import Any
 
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.answering import identity_of
-from free_video_llm.evaluation.jsonl import read_lines, write_whole
+from free_video_llm.evaluation.jsonl import read_lines
 from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.evaluation.summary import (
     Costs,
@@ -170,21 +170,3 @@ def _sample_row(m: Marked, judges: Sequence[JudgeFile]) -> dict[str, Any]:
     said = {judge.name: judge.verdicts.get(identity_of(m.row)) for judge in judges}
     kept = {key: m.row[key] for key in m.row if key not in ("token_ids", "timings", "batch")}
     return kept | {"marks": dict(m.marks), "letter": m.letter, "judges": said}
-
-
-def write_report(report: Report, logs: str | Path) -> list[Path]:
-    """Write `report.json`, `report.md` and `report.html` below `logs/SET/NAME/`.
-
-    Raises:
-        ConfigError: they cannot be written.
-    """
-    from free_video_llm.evaluation.page import render_page
-    from free_video_llm.evaluation.render import render_markdown
-
-    folder = Path(logs) / report.run["set"] / report.name
-    data = json.dumps(report.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    return [
-        write_whole(folder / "report.json", data),
-        write_whole(folder / "report.md", render_markdown(report)),
-        write_whole(folder / "report.html", render_page(report)),
-    ]

@@ -13,7 +13,16 @@ from dataclasses import replace
 from typing import get_args
 
 from free_video_llm.errors import PlanError, nearest, one_of, shown
-from free_video_llm.plans.plan import Crop, Pathway, Plan, Pool, PoolKind, Rules, Select
+from free_video_llm.plans.plan import (
+    Crop,
+    Pathway,
+    Plan,
+    Pool,
+    PoolKind,
+    Rules,
+    Select,
+    rules_of_geometry,
+)
 from free_video_llm.plans.presets import PRESETS
 
 _THREE = re.compile(
@@ -40,6 +49,7 @@ def parse_plan(text: str, *, rules: Rules | None = None) -> Plan:
     text = text.strip()
     body, at, suffix = text.rpartition("@")
     if at:
+        suffix = str(rules_of_geometry(suffix))
         one_of("rules", suffix, get_args(Rules), PlanError)
         if rules is not None and rules != suffix:
             raise PlanError(f"plan {shown(text)} says @{suffix}, the option {shown(rules)}")

@@ -29,6 +29,13 @@ PoolKind = Literal[
     "temporal_global_pool",
 ]
 
+
+def rules_of_geometry(old: object) -> object:
+    """The rules that were once called a geometry: "true" (which YAML reads as a boolean) is
+    "corrected"; anything else stays, to be told as a wrong value of the rules."""
+    return "corrected" if old in (True, "true") else old
+
+
 #: Rows × columns of patches that one pooled token covers, for the pools with a fixed window.
 WINDOWS: dict[str, tuple[int, int]] = {
     "concat": (1, 1),
@@ -228,6 +235,10 @@ class Plan:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Plan:
         """The inverse of `to_dict`. Raises PlanError naming an unknown or wrong entry."""
+        if isinstance(data, Mapping) and "geometry" in data and "rules" not in data:
+            data = {k: v for k, v in data.items() if k != "geometry"} | {
+                "rules": rules_of_geometry(data["geometry"])
+            }
         values = _checked(Plan, data, "plan")
         if not isinstance(values["pathways"], list | tuple):
             raise PlanError(
