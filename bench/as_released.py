@@ -18,7 +18,7 @@ from PIL import Image
 from free_video_llm import VideoLLM
 from free_video_llm.llm.generate import Decoding
 from free_video_llm.llm.prompts import template_named
-from free_video_llm.plans.crop import region_boxes
+from free_video_llm.plans.crop import kept_cells
 from free_video_llm.plans.plan import Plan
 from free_video_llm.plans.pool import pool_grid
 from free_video_llm.plans.select import most_similar, spread_released
@@ -74,7 +74,7 @@ def visual_tokens(
         pooled = pool_grid(tokens[which], pathway.pool).reshape(len(which), side // 2, side, -1)
         kept = [
             grid[box.top : box.bottom, box.left : box.right].flatten(0, 1)
-            for grid, box in zip(pooled, region_boxes(similarity, pathway.crop))
+            for grid, box in zip(pooled, kept_cells(similarity, pathway.crop)[1])
         ]
         return torch.cat(kept)
 

@@ -9,17 +9,8 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from free_video_llm.errors import PlanError
-from free_video_llm.plans.plan import (
-    WINDOWS,
-    Crop,
-    CropKind,
-    Pathway,
-    Plan,
-    Pool,
-    PoolKind,
-    Rules,
-    Select,
-)
+from free_video_llm.plans.methods import CROPS, POOLS, SELECTORS
+from free_video_llm.plans.plan import Crop, Pathway, Plan, Pool, Rules, Select
 
 NAME_LETTERS = string.ascii_letters + string.digits + "-_é中"
 
@@ -27,16 +18,16 @@ NAME_LETTERS = string.ascii_letters + string.digits + "-_é中"
 @st.composite
 def selects(draw: st.DrawFn, most: int = 100_000) -> Select:
     """Any selector."""
-    kind = draw(st.sampled_from(["all", "uniform", "prompt", "prompt-diverse"]))
-    return Select(kind=kind, count=None if kind == "all" else draw(st.integers(1, most)))
+    method = draw(st.sampled_from(list(SELECTORS)))
+    return Select(kind=method.name, count=draw(st.integers(1, most)) if method.counted else None)
 
 
 @st.composite
 def pools(draw: st.DrawFn, most: int = 4096) -> Pool:
     """Any pooling."""
-    kind = draw(st.sampled_from(get_args(PoolKind)))
+    method = draw(st.sampled_from(list(POOLS)))
     sizes = st.integers(1, most)
-    return Pool(kind=kind, grid=(draw(sizes), draw(sizes)) if kind == "adaptive_2d_pool" else None)
+    return Pool(kind=method.name, grid=(draw(sizes), draw(sizes)) if method.takes_grid else None)
 
 
 @st.composite
@@ -45,9 +36,9 @@ def pathways(
 ) -> Pathway:
     """Any pathway that can be, of a given name."""
     pool, crop = draw(pools(most_cells)), None
-    if pool.kind in WINDOWS and draw(st.booleans()):
+    if pool.method.window is not None and draw(st.booleans()):
         ratio = draw(st.floats(0, 1, exclude_min=True, exclude_max=True))
-        crop = Crop(ratio=ratio, kind=draw(st.sampled_from(get_args(CropKind))))
+        crop = Crop(ratio=ratio, kind=draw(st.sampled_from(CROPS.names())))
     return Pathway(name=name, select=draw(selects(most_frames)), pool=pool, crop=crop)
 
 

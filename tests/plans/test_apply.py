@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from free_video_llm.encoder.features import JointSpace, VideoFeatures
 from free_video_llm.plans import apply
 from free_video_llm.plans.apply import Look, perceive, region_similarity
 from free_video_llm.plans.crop import Box
-from free_video_llm.plans.plan import WINDOWS, CropKind, PoolKind
+from free_video_llm.plans.methods import CROPS, POOLS
 from free_video_llm.plans.pool import pool_grid
 from free_video_llm.plans.presets import PRESETS
 from plan_strategies import plans
@@ -73,7 +72,7 @@ def test_presets_give_as_many_tokens_as_they_count(name, rules):
         for frames in (1, 2, 3, 7, 50):
             if assert_counts_agree(plan, random_features(frames, side, width=2)):
                 applied.add(side)
-    pools_pairs = any(WINDOWS.get(p.pool.kind, (1, 1)) != (1, 1) for p in plan.pathways)
+    pools_pairs = any((p.pool.method.window or (1, 1)) != (1, 1) for p in plan.pathways)
     odd_too = rules == "corrected" or not pools_pairs
     assert applied == set(SIDES if odd_too else (2, 12, 16, 24))
 
@@ -124,8 +123,8 @@ def plain_reference(
     return torch.cat(kept)
 
 
-CASES = [(kind, None) for kind in get_args(PoolKind)]
-CASES += [(kind, crop) for kind in WINDOWS for crop in get_args(CropKind)]
+CASES = [(kind, None) for kind in POOLS.names()]
+CASES += [(kind, crop) for kind in (m.name for m in POOLS if m.window) for crop in CROPS.names()]
 
 
 @pytest.mark.parametrize("side", [6, 7])
@@ -150,7 +149,7 @@ def test_cropping_and_averaging_before_projecting_change_nothing(kind, crop, sid
 @pytest.mark.parametrize(
     "kind", ["spatial_1d_max_pool", "spatial_1d_avg_pool", "vertical_1d_max_pool"]
 )
-@pytest.mark.parametrize("crop", get_args(CropKind))
+@pytest.mark.parametrize("crop", CROPS.names())
 def test_the_same_in_the_released_geometry(kind, crop):
     features, projector = random_features(5, 6), TwoLayers(3)
     plan = one(Pool(kind=kind), Crop(ratio=0.4, kind=crop), "released", kind="uniform", count=2)
@@ -230,7 +229,7 @@ def test_the_same_crop_in_the_released_reading():
 
 
 @pytest.mark.parametrize("side", [4, 7])
-@pytest.mark.parametrize("kind", get_args(PoolKind))
+@pytest.mark.parametrize("kind", POOLS.names())
 def test_regions_are_the_patches_that_a_token_was_made_of(kind, side):
     features = placed_features([0.5, 0.1, 0.9], [[], [], []], side)
     tokens = perceive(features, QUESTION, one(pool_of(kind)), Identity())

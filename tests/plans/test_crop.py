@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from free_video_llm import Crop
-from free_video_llm.plans.crop import Box, best_cells, cells_in, kept_cells, region_boxes
+from free_video_llm.plans.crop import Box, best_cells, cells_in, kept_cells
 
 
 def hot(rows: int, columns: int, cells: list[tuple[int, int]]) -> torch.Tensor:
@@ -15,6 +15,10 @@ def hot(rows: int, columns: int, cells: list[tuple[int, int]]) -> torch.Tensor:
     for row, column in cells:
         similarity[0, row, column] = 1.0
     return similarity
+
+
+def region_boxes(similarity: torch.Tensor, crop: Crop) -> list[Box]:
+    return kept_cells(similarity, crop)[1]
 
 
 def block(rows: range, columns: range) -> list[tuple[int, int]]:

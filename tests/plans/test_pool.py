@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from free_video_llm import PlanError, Pool
-from free_video_llm.plans.plan import WINDOWS
-from free_video_llm.plans.pool import is_average, pool_grid, window_table
+from free_video_llm.plans.methods import POOLS
+from free_video_llm.plans.pool import pool_grid, window_table
 
 #: 4 × 4 and 3 × 3 patches of one number, the larger ones not always on the same side.
 EVEN = [[1, 2, 30, 4], [5, 60, 7, 8], [9, 10, 11, 12], [13, 14, 15, 0]]
@@ -49,7 +49,7 @@ def test_small_windows(kind, even, odd):
 
 
 def test_a_grid_of_one_patch_stays():
-    for kind in WINDOWS:
+    for kind in (m.name for m in POOLS if m.window):
         assert pooled([[7]], kind) == [[7]]
 
 
@@ -127,4 +127,4 @@ def test_pools_without_a_window_have_no_table():
     ],
 )
 def test_which_pools_commute_with_a_linear_layer(kind, average):
-    assert is_average(Pool(kind=kind)) is average
+    assert Pool(kind=kind).method.average is average

@@ -1,4 +1,4 @@
-"""Frame selectors against hand-computed indices, and what the mended rules promises."""
+"""Frame selectors against hand-computed indices, and what the corrected rules promise."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from free_video_llm import Crop, Pathway, Plan, Pool, Select
+from free_video_llm.plans.choose import select_frames
 from free_video_llm.plans.select import (
     most_similar,
     most_similar_diverse,
     most_similar_released,
-    select_frames,
     spread_evenly,
     spread_released,
 )

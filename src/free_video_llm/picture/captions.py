@@ -6,22 +6,11 @@ from typing import TYPE_CHECKING
 
 from free_video_llm.picture.thumbnails import patches_per_side
 from free_video_llm.picture.timeline import TimeAxis, clock
+from free_video_llm.plans.methods import SELECTORS
 from free_video_llm.plans.plan import Pathway
 
 if TYPE_CHECKING:
     from free_video_llm.answer import Answer, Evidence, PathwayEvidence
-
-_CHOICES = {
-    "all": "all of them",
-    "uniform": "evenly spread",
-    "prompt": "nearest to the question",
-    "prompt-diverse": "nearest to the question, no two alike",
-}
-_CROPS = {
-    "prompt": "region of {share} nearest to the question",
-    "center": "{share} in the middle",
-    "cells": "the {share} of patches nearest to the question",
-}
 
 
 def pathway_of(answer: Answer, name: str) -> Pathway | None:
@@ -32,7 +21,7 @@ def pathway_of(answer: Answer, name: str) -> Pathway | None:
 def is_overview(answer: Answer, part: PathwayEvidence) -> bool:
     """Whether a pathway looks at whole frames coarsely, so that a filmstrip shows enough."""
     pathway = pathway_of(answer, part.name)
-    return pathway is not None and (pathway.pool.grid is not None or pathway.pool.over_time)
+    return pathway is not None and pathway.pool.method.window is None
 
 
 def grid_of(answer: Answer, part: PathwayEvidence) -> tuple[int, int]:
@@ -70,14 +59,15 @@ def how(answer: Answer, part: PathwayEvidence) -> str:
     select, pool, crop = pathway.select, pathway.pool, pathway.crop
     sampled = len(answer.evidence.frames)
     everything = len({kept.frame for kept in part.kept}) == sampled
-    words = [_CHOICES["all" if everything else select.kind] if sampled > 1 else "the only one"]
+    chosen = SELECTORS.get("all") if everything else select.method
+    words = [chosen.caption if sampled > 1 else "the only one"]
     rows, columns = grid_of(answer, part)
     if crop is not None:
-        words.append(_CROPS[crop.kind].format(share=f"{crop.ratio:.0%}"))
-    elif pool.kind == "temporal_global_pool":
+        words.append(crop.method.caption.format(share=f"{crop.ratio:.0%}"))
+    elif pool.method.times == 1:
         words.append("averaged over time")
-    elif pool.kind == "spatial_temporal_pool":
-        words.append(f"averaged to 16 times of {rows}×{columns}")
+    elif pool.method.times is not None:
+        words.append(f"averaged to {pool.method.times} times of {rows}×{columns}")
     else:
         words.append(f"whole, in {rows}×{columns}")
     return ", ".join(words)

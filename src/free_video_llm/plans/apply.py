@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from free_video_llm.encoder.features import Memo, VideoFeatures
+from free_video_llm.plans.choose import select_frames
 from free_video_llm.plans.crop import Box, kept_cells
-from free_video_llm.plans.plan import TIMES_ROWS_COLUMNS, WINDOWS, Pathway, Plan, Pool
-from free_video_llm.plans.pool import is_average, pool_grid, reduce_windows, window_table
-from free_video_llm.plans.select import select_frames
+from free_video_llm.plans.plan import Pathway, Plan, Pool
+from free_video_llm.plans.pool import pool_grid, reduce_windows, window_table
 from free_video_llm.profiling.stopwatch import Stopwatch
 
 #: Patches projected at once: bounds memory, for a 7B model's width to about a quarter gigabyte.
@@ -118,7 +118,7 @@ def perceive(
         frames = select_frames(plan, scores, features.frame_vectors)
     embeds, frame_of, region, looks = [], [], [], {}
     for pathway in plan.pathways:
-        way = _detail if pathway.pool.kind in WINDOWS else _overview
+        way = _overview if pathway.pool.method.window is None else _detail
         part = way(work, pathway, frames[pathway.name])
         embeds.append(part[0])
         frame_of.append(part[1])
@@ -186,7 +186,7 @@ def _project_cells(
         which = torch.tensor(frames[start : start + step], dtype=torch.long)
         windows = table[cells[start : start + step]]  # [n,k,window]
         hidden = projector.hidden(patches[which[:, None, None], windows])
-        if is_average(pool):
+        if pool.method.average:
             kept.append(projector.out(reduce_windows(hidden, pool)))
         else:
             kept.append(reduce_windows(projector.out(hidden), pool))
@@ -262,11 +262,11 @@ def _pooled_over_time(
 ) -> torch.Tensor:
     """[T',rows,columns,D'], holding a few frames' patches at a time: means over space and over time
     may be taken one after the other."""
-    if pool.kind == "temporal_global_pool":
+    if pool.method.times == 1:
         whole = Pool(kind="concat")
         sums = (grids.sum(0) for _, grids in _pooled_frames(features, frames, whole, projector))
         return (functools.reduce(torch.add, sums) / len(frames))[None]
-    times, rows, columns = TIMES_ROWS_COLUMNS
+    times, (rows, columns) = pool.method.times or 1, pool.grid_of(features.side)
     coarse = Pool(kind="adaptive_2d_pool", grid=(rows, columns))
     grids = torch.cat([g for _, g in _pooled_frames(features, frames, coarse, projector)])
     by_cell = grids.flatten(1).T  # [rows*columns*D', T]

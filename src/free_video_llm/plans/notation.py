@@ -13,16 +13,8 @@ from dataclasses import replace
 from typing import get_args
 
 from free_video_llm.errors import PlanError, nearest, one_of, shown
-from free_video_llm.plans.plan import (
-    Crop,
-    Pathway,
-    Plan,
-    Pool,
-    PoolKind,
-    Rules,
-    Select,
-    rules_of_geometry,
-)
+from free_video_llm.plans.methods import CROPS, POOLS
+from free_video_llm.plans.plan import Crop, Pathway, Plan, Pool, Rules, Select, rules_of_geometry
 from free_video_llm.plans.presets import PRESETS
 
 _THREE = re.compile(
@@ -33,8 +25,6 @@ _THREE = re.compile(
 _SLOWFAST = re.compile(
     r"slowfast-slow_(?P<k>\d{1,6})frms_(?P<pool>\w+?)-fast_(?P<a>\d{1,4})x(?P<b>\d{1,4})"
 )
-#: Poolings that are a plan by themselves: of every frame, as SlowFast-LLaVA's settings name them.
-_ALONE = [kind for kind in get_args(PoolKind) if kind != "adaptive_2d_pool"]
 _FORMS = (
     "a preset's name (fvl plans), 'slow_{k}frms_{pool}_roi{10r}-middle_{m}frms_{pool}_{H}x{W}-"
     "fast_{n}frms_{a}x{b}', 'slowfast-slow_{k}frms_{pool}-fast_{a}x{b}', or "
@@ -62,19 +52,25 @@ def parse_plan(text: str, *, rules: Rules | None = None) -> Plan:
         plan = _slow_fast(match)
     elif "=" in text:
         plan = Plan(pathways=tuple(_parse_pathway(part) for part in text.split("+")))
-    elif text in _ALONE:
-        plan = Plan(pathways=(Pathway(name="all", pool=Pool(kind=text)),))  # type: ignore[arg-type]
+    elif text in _alone():
+        plan = Plan(pathways=(Pathway(name="all", pool=Pool(kind=text)),))
     else:
-        guess = nearest(text, [*PRESETS, *_ALONE])
+        guess = nearest(text, [*PRESETS, *_alone()])
         hint = f"did you mean {guess!r}? A" if guess else "a"
         raise PlanError(f"cannot read the plan {shown(text)}; {hint} plan is {_FORMS}")
     return plan if rules is None else replace(plan, rules=rules)
 
 
+def _alone() -> list[str]:
+    """Poolings that are a plan by themselves: of every frame, as SlowFast-LLaVA's settings name
+    them."""
+    return [method.name for method in POOLS if not method.takes_grid]
+
+
 def _slow_fast(match: re.Match[str]) -> Plan:
     """SlowFast-LLaVA's form (arXiv 2407.15841): uniform slow frames and an overview of all."""
     select = Select(kind="uniform", count=int(match["k"]))
-    pool = Pool(kind=match["pool"])  # type: ignore[arg-type]
+    pool = Pool(kind=match["pool"])
     slow = Pathway(name="slow", select=select, pool=pool)
     return Plan(pathways=(slow, Pathway(name="fast", pool=_overview(match))))
 
@@ -92,10 +88,10 @@ def _three_pathways(match: re.Match[str]) -> Plan:
     slow, middle, fast = int(match["k"]), int(match["m"]), int(match["n"])
     pathways = []
     if slow:
-        select, pool = Select(kind="prompt", count=slow), Pool(kind=match["pool"])  # type: ignore[arg-type]
+        select, pool = Select(kind="prompt", count=slow), Pool(kind=match["pool"])
         pathways.append(Pathway(name="slow", select=select, pool=pool, crop=crop))
     if middle:
-        select, pool = Select(kind="uniform", count=middle), Pool(kind=match["pool2"])  # type: ignore[arg-type]
+        select, pool = Select(kind="uniform", count=middle), Pool(kind=match["pool2"])
         pathways.append(Pathway(name="middle", select=select, pool=pool, crop=crop))
     if fast:
         select = Select(kind="prompt", count=fast)
@@ -112,7 +108,7 @@ def _parse_pathway(text: str) -> Pathway:
             "name=selector:count/pooling/crop:ratio, as in slow=prompt:3/concat/crop:0.8"
         )
     kind, colon, count = parts[0].partition(":")
-    select = Select(kind=kind, count=_whole(count, "count") if colon else None)  # type: ignore[arg-type]
+    select = Select(kind=kind, count=_whole(count, "count") if colon else None)
     kind, colon, size = parts[1].partition(":")
     grid = None
     if colon:
@@ -120,19 +116,19 @@ def _parse_pathway(text: str) -> Pathway:
         if not x:
             raise PlanError(f"a grid is written ROWSxCOLUMNS, as in 4x4, not {shown(size)}")
         grid = _whole(rows, "grid"), _whole(columns, "grid")
-    pool = Pool(kind=kind, grid=grid)  # type: ignore[arg-type]
+    pool = Pool(kind=kind, grid=grid)
     crop = None
     if len(parts) == 3:
         word, _, ratio = parts[2].rpartition(":")
-        crop_kind = {"crop": "prompt", "center-crop": "center", "cells": "cells"}
-        one_of("crop", word, crop_kind, PlanError)
+        kinds = {method.notation: method.name for method in CROPS}
+        one_of("crop", word, kinds, PlanError)
         try:
             share = float(ratio)
         except ValueError:
             raise PlanError(
                 f"a crop's ratio is a number between 0 and 1, not {shown(ratio)}"
             ) from None
-        crop = Crop(ratio=share, kind=crop_kind[word])  # type: ignore[arg-type]
+        crop = Crop(ratio=share, kind=kinds[word])
     return Pathway(name=name, select=select, pool=pool, crop=crop)
 
 
@@ -158,8 +154,7 @@ def _print_pathway(pathway: Pathway) -> str:
     text += "" if select.count is None else f":{select.count}"
     text += f"/{pool.kind}" + (f":{pool.grid[0]}x{pool.grid[1]}" if pool.grid else "")
     if crop is not None:
-        word = {"prompt": "crop", "center": "center-crop", "cells": "cells"}[crop.kind]
-        text += f"/{word}:{crop.ratio!r}"
+        text += f"/{crop.method.notation}:{crop.ratio!r}"
     return text
 
 

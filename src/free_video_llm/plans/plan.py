@@ -13,21 +13,19 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from free_video_llm.errors import PlanError, one_of, shown
+from free_video_llm.plans import crop as _crop  # noqa: F401 (registers ours)
+from free_video_llm.plans import pool as _pool  # noqa: F401
+from free_video_llm.plans import select as _select  # noqa: F401
+from free_video_llm.plans.methods import (
+    CROPS,
+    POOLS,
+    SELECTORS,
+    CropMethod,
+    PoolMethod,
+    SelectorMethod,
+)
 
 Rules = Literal["corrected", "released"]
-Selector = Literal["all", "uniform", "prompt", "prompt-diverse"]
-CropKind = Literal["prompt", "center", "cells"]
-PoolKind = Literal[
-    "concat",
-    "spatial_1d_max_pool",
-    "spatial_1d_avg_pool",
-    "vertical_1d_max_pool",
-    "spatial_2d_max_pool",
-    "spatial_2d_avg_pool",
-    "adaptive_2d_pool",
-    "spatial_temporal_pool",
-    "temporal_global_pool",
-]
 
 
 def rules_of_geometry(old: object) -> object:
@@ -36,40 +34,33 @@ def rules_of_geometry(old: object) -> object:
     return "corrected" if old in (True, "true") else old
 
 
-#: Rows × columns of patches that one pooled token covers, for the pools with a fixed window.
-WINDOWS: dict[str, tuple[int, int]] = {
-    "concat": (1, 1),
-    "spatial_1d_max_pool": (1, 2),
-    "spatial_1d_avg_pool": (1, 2),
-    "vertical_1d_max_pool": (2, 1),
-    "spatial_2d_max_pool": (2, 2),
-    "spatial_2d_avg_pool": (2, 2),
-}
-#: What `spatial_temporal_pool` averages a clip down to: times × rows × columns.
-TIMES_ROWS_COLUMNS = (16, 12, 12)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Select:
     """Which of the T sampled frames a pathway looks at.
 
-    `kind`: "all"; "uniform" over the clip; "prompt", the `count` frames nearest to the question;
-    "prompt-diverse", the same without near-duplicates.
+    `kind` names a selector of the registry, such as "all"; "uniform" over the clip; "prompt", the
+    `count` frames nearest to the question; "prompt-diverse", the same without near-duplicates.
     """
 
-    kind: Selector = "all"
+    kind: str = "all"
     count: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("selector", self.kind, get_args(Selector), PlanError)
-        if self.kind == "all":
+        if not self.method.counted:
             if self.count is not None:
-                raise PlanError("selector 'all' takes no count: leave it out or choose another one")
+                raise PlanError(
+                    f"selector {self.kind!r} takes no count: leave it out or choose another one"
+                )
         elif not _is_whole(self.count) or not 1 <= self.count <= 100_000:  # type: ignore[operator]
             raise PlanError(
                 f"selector {self.kind!r} needs a count of frames from 1 to 100000, "
                 f"not {shown(self.count)}"
             )
+
+    @property
+    def method(self) -> SelectorMethod:
+        """Its entry in the registry. Raises PlanError where there is none."""
+        return SELECTORS.get(self.kind)
 
     def count_frames(self, available: int) -> int:
         """How many of `available` frames are taken."""
@@ -83,14 +74,15 @@ class Pool:
     `grid` (rows, columns) is for adaptive_2d_pool, and only for it.
     """
 
-    kind: PoolKind = "concat"
+    kind: str = "concat"
     grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        one_of("pooling", self.kind, get_args(PoolKind), PlanError)
-        if (self.grid is not None) != (self.kind == "adaptive_2d_pool"):
+        if (self.grid is not None) != self.method.takes_grid:
+            taking = [method.name for method in POOLS if method.takes_grid]
             raise PlanError(
-                "pooling 'adaptive_2d_pool' needs a grid (rows, columns), and only it takes one"
+                f"pooling {' and '.join(map(repr, taking))} needs a grid (rows, columns), and "
+                f"only {'it takes' if len(taking) == 1 else 'they take'} one"
             )
         if self.grid is not None:
             grid = tuple(self.grid) if isinstance(self.grid, list | tuple) else ()
@@ -101,20 +93,18 @@ class Pool:
             object.__setattr__(self, "grid", grid)
 
     @property
+    def method(self) -> PoolMethod:
+        """Its entry in the registry. Raises PlanError where there is none."""
+        return POOLS.get(self.kind)
+
+    @property
     def over_time(self) -> bool:
         """Whether frames are pooled together, so that a token belongs to no single frame."""
-        return self.kind in ("spatial_temporal_pool", "temporal_global_pool")
+        return self.method.over_time
 
     def grid_of(self, side: int) -> tuple[int, int]:
         """Rows and columns left of a side × side grid; a last odd row or column is kept."""
-        if self.grid is not None:
-            return self.grid
-        if self.kind == "spatial_temporal_pool":
-            return TIMES_ROWS_COLUMNS[1:]
-        if self.kind == "temporal_global_pool":
-            return side, side
-        rows, columns = WINDOWS[self.kind]
-        return math.ceil(side / rows), math.ceil(side / columns)
+        return self.grid if self.grid is not None else self.method.grid_of(side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +117,10 @@ class Crop:
     """
 
     ratio: float
-    kind: CropKind = "prompt"
+    kind: str = "prompt"
 
     def __post_init__(self) -> None:
-        one_of("crop", self.kind, get_args(CropKind), PlanError)
+        CROPS.get(self.kind)
         if isinstance(self.ratio, bool) or not isinstance(self.ratio, int | float):
             raise PlanError(f"a crop's ratio is a number between 0 and 1, not {shown(self.ratio)}")
         if not 0 < self.ratio < 1:
@@ -138,6 +128,11 @@ class Crop:
                 f"a crop's ratio is between 0 and 1, not {shown(self.ratio)} (1 is: no crop)"
             )
         object.__setattr__(self, "ratio", float(self.ratio))
+
+    @property
+    def method(self) -> CropMethod:
+        """Its entry in the registry. Raises PlanError where there is none."""
+        return CROPS.get(self.kind)
 
     def box_size(self, rows: int, columns: int) -> tuple[int, int]:
         """Rows and columns of the box in a grid (METHOD §1.7); at least one cell."""
@@ -161,10 +156,11 @@ class Pathway:
                 "a pathway's name is letters, digits, - and _ (slow, middle, fast, …), "
                 f"not {shown(self.name)}"
             )
-        if self.crop is not None and (self.pool.over_time or self.pool.grid is not None):
+        if self.crop is not None and self.pool.method.window is None:
+            windowed = ", ".join(method.name for method in POOLS if method.window is not None)
             raise PlanError(
-                f"pathway {shown(self.name)}: {self.pool.kind} cannot be cropped; pool with a "
-                "spatial_1d, vertical_1d, spatial_2d pooling or concat, or leave the crop out"
+                f"pathway {shown(self.name)}: {self.pool.kind} cannot be cropped; pool with one of "
+                f"{windowed}, or leave the crop out"
             )
 
 
@@ -257,7 +253,8 @@ class Plan:
         taken = 0
         for pathway in self.pathways:
             select = pathway.select
-            if self.rules == "released" and select.kind == "uniform":
+            repeats = select.method.released is not None and not select.method.guided
+            if self.rules == "released" and repeats:
                 kept[pathway.name] = select.count or 0  # repeats frames of a shorter clip
             elif self.dedupes(pathway):
                 kept[pathway.name] = select.count_frames(frames - taken)
@@ -272,7 +269,9 @@ class Plan:
         Two detailed looks at one frame tell nothing new, while an overview (all frames, a coarse
         grid, or a pool over time) stays whole.
         """
-        detailed = [p for p in self.pathways if p.select.kind != "all" and p.pool.kind in WINDOWS]
+        detailed = [
+            p for p in self.pathways if p.select.method.counted and p.pool.method.window is not None
+        ]
         return self.rules == "corrected" and len(detailed) > 1 and pathway in detailed
 
     def read_grid(self, pathway: Pathway, side: int) -> tuple[int, int]:
@@ -289,7 +288,7 @@ class Plan:
         rows, columns = pathway.pool.grid_of(side)
         if self.rules == "corrected":
             return rows, columns
-        if side % 2 and WINDOWS.get(kind, (1, 1)) != (1, 1):
+        if side % 2 and (pathway.pool.method.window or (1, 1)) != (1, 1):
             raise PlanError(
                 f"the released code pools only even grids with {kind}, not {side}×{side}; "
                 "use rules='corrected'"
@@ -313,9 +312,8 @@ class Plan:
     def count_by_pathway(self, *, frames: int, side: int) -> dict[str, int]:
         """Tokens of each pathway for `frames` sampled frames of side × side patches."""
         kept = self.frames_per_pathway(frames)
-        times = {"spatial_temporal_pool": TIMES_ROWS_COLUMNS[0], "temporal_global_pool": 1}
         return {
-            p.name: times.get(p.pool.kind, kept[p.name]) * self.tokens_per_frame(p, side)
+            p.name: (p.pool.method.times or kept[p.name]) * self.tokens_per_frame(p, side)
             for p in self.pathways
         }
 

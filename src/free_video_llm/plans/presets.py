@@ -17,7 +17,7 @@ class Preset:
 
 
 def _pathway(name: str, select: Select, kind: str, crop: Crop | None = None) -> Pathway:
-    return Pathway(name=name, select=select, pool=Pool(kind=kind), crop=crop)  # type: ignore[arg-type]
+    return Pathway(name=name, select=select, pool=Pool(kind=kind), crop=crop)
 
 
 def _prompt(count: int) -> Select:

@@ -1,16 +1,18 @@
-"""Chooses frames: pure functions from similarities and counts to frame indices.
+"""The selectors: pure functions from similarities and counts to frame indices.
 
-Knows nothing of files or models. METHOD §1.5 and §1.8; what the released code does otherwise has
-a function of its own.
+Each is one entry of the registry. METHOD §1.5 and §1.8; what the released code does otherwise has a
+function of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-import torch
+from free_video_llm.plans.methods import selector
 
-from free_video_llm.plans.plan import Plan
+if TYPE_CHECKING:
+    import torch
 
 #: Two frames whose vectors are closer than this cosine show the same thing.
 NEAR_DUPLICATE = 0.95
@@ -22,6 +24,7 @@ def most_similar(scores: torch.Tensor, count: int, *, exclude: Collection[int] =
     `scores` is float [T]. Fewer where `exclude` leaves fewer.
 
     Examples:
+        >>> import torch
         >>> most_similar(torch.tensor([0.1, 0.9, 0.3, 0.8]), 2)
         [1, 3]
     """
@@ -35,10 +38,11 @@ def most_similar_released(scores: torch.Tensor, count: int) -> list[int]:
     A clip with fewer frames than were asked for repeats some, so equals occur.
 
     Examples:
+        >>> import torch
         >>> most_similar_released(torch.tensor([0.9, 0.9, 0.3, 0.9]), 2)
         [1, 3]
     """
-    return sorted(torch.sort(scores).indices.tolist()[-count:])
+    return sorted(scores.sort().indices.tolist()[-count:])
 
 
 def most_similar_diverse(
@@ -68,7 +72,7 @@ def most_similar_diverse(
 
 
 def _ranked(scores: torch.Tensor, exclude: Collection[int]) -> list[int]:
-    order: list[int] = torch.sort(scores, descending=True, stable=True).indices.tolist()
+    order: list[int] = scores.sort(descending=True, stable=True).indices.tolist()
     return [frame for frame in order if frame not in exclude]
 
 
@@ -96,44 +100,43 @@ def spread_released(total: int, count: int) -> list[int]:
 
     Begins with frame 0, never reaches the end, repeats frames of a clip shorter than `count`.
     """
+    import torch
+
     return torch.linspace(0, total, count + 1).int().tolist()[:count]  # type: ignore[no-any-return]
 
 
-def select_frames(plan: Plan, scores: torch.Tensor, vectors: torch.Tensor) -> dict[str, list[int]]:
-    """The frames of every pathway of a plan, each list in time order.
+# --- the entries ---------------------------------------------------------------------------------
 
-    Args:
-        scores: float [T], similarity of each frame with the question.
-        vectors: float [T,P], the frames' unit vectors in the joint space.
-    """
-    total = len(scores)
-    counts = plan.frames_per_pathway(total)
-    released = plan.rules == "released"
-    chosen: dict[str, list[int]] = {}
-    taken: set[int] = set()
-    # Prompt-guided pathways choose first: a uniform one can move over by a frame, they cannot.
-    order = sorted(plan.pathways, key=lambda p: p.select.kind == "uniform")
-    for pathway in order:
-        kind, count = pathway.select.kind, counts[pathway.name]
-        dedupes = plan.dedupes(pathway)
-        exclude = taken if dedupes else set()
-        if kind == "all":
-            frames = list(range(total))
-        elif kind == "uniform":
-            frames = (
-                spread_released(total, count)
-                if released
-                else spread_evenly(total, count, exclude=exclude)
-            )
-        elif kind == "prompt":
-            frames = (
-                most_similar_released(scores, count)
-                if released
-                else most_similar(scores, count, exclude=exclude)
-            )
-        else:
-            frames = most_similar_diverse(scores, vectors, count, exclude=exclude)
-        if dedupes:
-            taken.update(frames)
-        chosen[pathway.name] = frames
-    return {pathway.name: chosen[pathway.name] for pathway in plan.pathways}
+
+@selector("all", caption="all of them", counted=False)
+def _all(
+    scores: torch.Tensor, vectors: torch.Tensor, count: int, *, exclude: Collection[int] = ()
+) -> list[int]:
+    return [frame for frame in range(len(scores)) if frame not in exclude]
+
+
+def _uniform_released(scores: torch.Tensor, vectors: torch.Tensor, count: int) -> list[int]:
+    return spread_released(len(scores), count)
+
+
+@selector("uniform", caption="evenly spread", released=_uniform_released)
+def _uniform(
+    scores: torch.Tensor, vectors: torch.Tensor, count: int, *, exclude: Collection[int] = ()
+) -> list[int]:
+    return spread_evenly(len(scores), count, exclude=exclude)
+
+
+def _prompt_released(scores: torch.Tensor, vectors: torch.Tensor, count: int) -> list[int]:
+    return most_similar_released(scores, count)
+
+
+@selector("prompt", caption="nearest to the question", guided=True, released=_prompt_released)
+def _prompt(
+    scores: torch.Tensor, vectors: torch.Tensor, count: int, *, exclude: Collection[int] = ()
+) -> list[int]:
+    return most_similar(scores, count, exclude=exclude)
+
+
+selector("prompt-diverse", caption="nearest to the question, no two alike", guided=True)(
+    most_similar_diverse
+)
