@@ -60,7 +60,7 @@ def visual_tokens(
     del states
     tokens = projector.out(projector.hidden(features[:, 1:])).unflatten(1, (side, side))
     prompt = towers.encode_prompt(question).vector
-    scorer = towers.scorer
+    scorer = towers.scorer.model
 
     def frame_vectors() -> torch.Tensor:
         pooled = scorer.vision_model(images).pooler_output

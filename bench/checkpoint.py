@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from free_video_llm import VideoLLM
+from free_video_llm.encoder.clip_scorer import ClipScorer
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.llm.tokenizer import load_tokenizer
@@ -119,9 +120,9 @@ def random_llava(size: Size, *, shared: bool, scorer: Clip | None = None) -> Vid
         LlavaConfig(vision_config=flat, text_config=llama, image_token_index=len(tokenizer) - 1)
     )
     model.model.vision_tower = tower
+    words = CLIPTokenizer.from_pretrained(TINY / "clip")
     towers = Towers(
-        scorer=scorer.build() if scorer else clip,
-        tokenizer=CLIPTokenizer.from_pretrained(TINY / "clip"),
+        scorer=ClipScorer(scorer.build() if scorer else clip, words),
         llm_tower=None if shared else tower,
     )
     return VideoLLM(Loaded("random", "memory", Path(), towers, ImageLLM(model, tokenizer), "plain"))

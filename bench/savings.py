@@ -45,7 +45,7 @@ def whole_passes(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """As released, a frame at a time: the LLM's tower on all frames, the scorer on all, and again
     on those in detail."""
-    tower: CLIPVisionModel = llm.towers.scorer.vision_model
+    tower: CLIPVisionModel = llm.towers.scorer.tower
     each = images.split(1)
     states = [
         llm.towers.llm_tower(i, output_hidden_states=True).hidden_states[llm.towers.feature_layer]
@@ -60,7 +60,7 @@ def one_pass(
     llm: VideoLLM, images: torch.Tensor, detail: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same from one whole pass over every frame."""
-    tower: CLIPVisionModel = llm.towers.scorer.vision_model
+    tower: CLIPVisionModel = llm.towers.scorer.tower
     outs = [tower(i, output_hidden_states=True) for i in images.split(1)]
     states = torch.cat([o.hidden_states[llm.towers.feature_layer] for o in outs])
     patches = torch.cat([outs[frame].last_hidden_state for frame in detail])

@@ -28,7 +28,7 @@ class Counter:
 
     def __init__(self, llm: VideoLLM) -> None:
         self.images = 0
-        towers = {id(t): t for t in (llm.towers.llm_tower, llm.towers.scorer.vision_model)}
+        towers = {id(t): t for t in (llm.towers.llm_tower, llm.towers.scorer.tower)}
         self._hooks = [
             tower.embeddings.patch_embedding.register_forward_hook(self._count)
             for tower in towers.values()

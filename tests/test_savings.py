@@ -43,7 +43,7 @@ def test_the_last_layer_where_it_is_needed_gives_what_the_whole_pass_gives(llm: 
     pixels = some_pixels(llm, 4)
     states, pooled, patches = one_pass(llm, llm.towers.normalisation(pixels), [1, 3])
     saved = last_layer_where_needed(llm, pixels, [1, 3])
-    vectors = F.normalize(llm.towers.scorer.visual_projection(pooled), dim=-1)
+    vectors = F.normalize(llm.towers.scorer.model.visual_projection(pooled), dim=-1)
     torch.testing.assert_close(saved[0], states, rtol=0, atol=1e-4)
     torch.testing.assert_close(saved[1], vectors, rtol=0, atol=1e-4)
     torch.testing.assert_close(saved[2], patches, rtol=0, atol=1e-4)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from free_video_llm.answer import Answer, Timings, gather_evidence
 from free_video_llm.encoder.features import Memo, VideoFeatures
+from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.stream import Progress, read_and_encode
-from free_video_llm.encoder.tower import PromptVector
 from free_video_llm.errors import ConfigError, VideoError, check_keywords, shown
 from free_video_llm.llm.generate import Decoding, Generation
 from free_video_llm.llm.prompts import check_options, template_for

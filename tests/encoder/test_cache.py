@@ -105,7 +105,7 @@ def test_whatever_changes_the_features_changes_the_key(tiny: VideoLLM, star: Pat
     assert images_of(tiny, star, cache, resize="pil") == 6
     assert images_of(tiny, star, cache, mode="keyframes") > 0
     assert images_of(tiny, find("sample:needle"), cache) == 6
-    weight = tiny.towers.scorer.vision_model.encoder.layers[0].mlp.fc1.weight
+    weight = tiny.towers.scorer.tower.encoder.layers[0].mlp.fc1.weight
     kept, before = weight.detach().clone(), key_of(tiny, star)
     try:
         weight.data += 1e-3
@@ -193,10 +193,10 @@ def some_entry(towers: Towers, seed: int = 0) -> tuple[Frames, VideoFeatures]:
     width = int(towers.llm_tower.config.hidden_size)
     states = torch.randn(count, 1 + towers.side**2, width, generator=generator)
     scorer = torch.randn(
-        count, 1 + towers.side**2, int(towers.scorer.vision_model.config.hidden_size),
+        count, 1 + towers.side**2, int(towers.scorer.tower.config.hidden_size),
         generator=generator,
     )  # fmt: skip
-    joined = int(towers.scorer.visual_projection.out_features)
+    joined = int(towers.scorer.model.visual_projection.out_features)
     vectors = F.normalize(torch.randn(count, joined, generator=generator), dim=-1)
     return made_frames(pixels), VideoFeatures(states, scorer, vectors, towers.joint_space())
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from free_video_llm import Plan
-from free_video_llm.models.folder import current_name as read_name
+from free_video_llm.models.llava import current_name as read_name
 from free_video_llm.models.llava_layout import to_original, to_transformers
 from free_video_llm.models.llava_layout import transformers_config as built_config
 from free_video_llm.models.weights import Stored, check_tensors

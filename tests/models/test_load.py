@@ -23,7 +23,8 @@ from transformers import (
 from free_video_llm import VideoLLM
 from free_video_llm.errors import CheckpointError, ConfigError, MissingExtraError
 from free_video_llm.models import llava_layout
-from free_video_llm.models.folder import TINY, find_folder, matching_scorer
+from free_video_llm.models.folder import TINY, find_folder
+from free_video_llm.models.llava import matching_scorer
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from tiny_checkpoints import (
     CLIP_L_336,
@@ -181,8 +182,8 @@ def test_towers_that_are_equal_are_one(tmp_path: Path) -> None:
     for folder in (tmp_path / "o", tmp_path / "t"):
         loaded = load(folder)
         assert loaded.towers.shared
-        assert loaded.towers.llm_tower is loaded.towers.scorer.vision_model
-        assert loaded.llm.model.model.vision_tower is loaded.towers.scorer.vision_model
+        assert loaded.towers.llm_tower is loaded.towers.scorer.tower
+        assert loaded.llm.model.model.vision_tower is loaded.towers.scorer.tower
 
 
 def test_towers_that_differ_in_one_bit_are_two(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_a_scorer_can_be_set_by_hand(plain: Path, tmp_path: Path) -> None:
     other = clip_model(replace(VICUNA.tower, width=16, image=28), seed=5)
     write_clip(tmp_path / "other", other)
     loaded = load(plain, LoadOptions(scorer=str(tmp_path / "other")))
-    assert loaded.towers.scorer.config.vision_config.hidden_size == 16
+    assert loaded.towers.scorer.model.config.vision_config.hidden_size == 16
     assert loaded.towers.llm_tower.config.hidden_size == 32
     assert len(answer(plain, scorer=str(tmp_path / "other"))) > 0
 
@@ -320,7 +321,7 @@ def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(device_map
 def test_dtypes(plain: Path, dtype: str) -> None:
     loaded = load(plain, LoadOptions(dtype=dtype))
     wanted = getattr(torch, dtype)
-    for module in (loaded.llm.model, loaded.towers.scorer):
+    for module in (loaded.llm.model, loaded.towers.scorer.model):
         assert {p.dtype for p in module.parameters()} == {wanted}
 
 
@@ -367,7 +368,7 @@ def test_normalisation_is_the_checkpoints_own(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
     towers = load(tmp_path).towers
     assert towers.normalisation.mean == (0.1, 0.2, 0.3)
-    assert towers.scorer_normalisation.mean[0] == pytest.approx(0.4815, abs=1e-4)
+    assert towers.scorer.normalisation.mean[0] == pytest.approx(0.4815, abs=1e-4)
 
 
 def test_random_tensors_differ_by_seed() -> None:

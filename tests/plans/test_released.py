@@ -34,7 +34,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> VideoLLM:
 def counted(llm: VideoLLM) -> Iterator[list[int]]:
     """Pictures that went through the first layer of either tower while this is open."""
     passes: list[int] = []
-    towers = {id(t): t for t in (llm.towers.llm_tower, llm.towers.scorer.vision_model)}
+    towers = {id(t): t for t in (llm.towers.llm_tower, llm.towers.scorer.tower)}
     hooks = [
         tower.embeddings.patch_embedding.register_forward_hook(
             lambda module, inputs, output: passes.append(len(output))

@@ -25,7 +25,7 @@ def test_it_is_a_checkpoint_like_a_7b(tiny: VideoLLM):
     from transformers import CLIPModel, LlavaForConditionalGeneration
 
     assert type(tiny.image_llm.model) is LlavaForConditionalGeneration
-    assert type(tiny.towers.scorer) is CLIPModel
+    assert type(tiny.towers.scorer.model) is CLIPModel
     names = {path.name for path in TINY.iterdir()}
     assert {
         "config.json",
@@ -39,7 +39,7 @@ def test_it_is_a_checkpoint_like_a_7b(tiny: VideoLLM):
 
 def test_its_tower_is_shared_with_the_scorer(tiny: VideoLLM):
     assert tiny.towers.shared
-    assert tiny.image_llm.model.model.vision_tower is tiny.towers.scorer.vision_model
+    assert tiny.image_llm.model.model.vision_tower is tiny.towers.scorer.tower
 
 
 @pytest.mark.parametrize("name", sorted(all_samples()))
@@ -75,7 +75,7 @@ def test_every_preset_runs_and_counts(tiny: VideoLLM, name: str, rules: str):
 
 
 def test_samples_are_known_by_content(tmp_path: Path):
-    original = find("sample:star")
+    original = Path(find("sample:star"))
     copy = tmp_path / "renamed.mp4"
     copy.write_bytes(original.read_bytes())
     assert is_sample(original)

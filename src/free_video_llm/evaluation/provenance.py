@@ -26,7 +26,9 @@ def describe_model(llm: VideoLLM) -> dict[str, Any]:
         "name": llm.name,
         "layout": llm.loaded.layout,
         "conv_mode": llm.conv_mode,
-        "fingerprint": fingerprint([("llm", llm.image_llm.model), ("scorer", llm.towers.scorer)]),
+        "fingerprint": fingerprint(
+            [("llm", llm.image_llm.model), ("scorer", llm.towers.scorer.model)]
+        ),
     }
 
 

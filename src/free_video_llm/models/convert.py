@@ -13,15 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from free_video_llm.encoder.tower import Normalisation
+from free_video_llm.encoder.pixels import Normalisation
 from free_video_llm.errors import CheckpointError, first_line
-from free_video_llm.models.folder import (
-    OWN_SETTINGS,
-    Checkpoint,
-    find_folder,
-    open_checkpoint,
-    read_normalisation,
-)
+from free_video_llm.models.checkpoint import Checkpoint
+from free_video_llm.models.folder import OWN_SETTINGS, find_folder, read_normalisation
+from free_video_llm.models.load import open_checkpoint
 from free_video_llm.models.weights import Tensors
 from free_video_llm.small_files import read_json
 
@@ -68,7 +64,7 @@ def convert(
     """
     out = Path(out).expanduser()
     _refuse_to_overwrite(out)
-    opened = open_checkpoint(find_folder(source), scorer=scorer)
+    _, opened = open_checkpoint(find_folder(source), scorer=scorer)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:

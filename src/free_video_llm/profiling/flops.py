@@ -33,7 +33,7 @@ def tower_layers(config: Any, layers: int) -> int:
 def encode_frame(towers: Any) -> int:
     """What one frame costs: the LLM's tower up to the layer that is read, the scorer's all but its
     last, and the class token's part of that one; what is shared counts once."""
-    scorer = towers.scorer.config.vision_config
+    scorer = towers.scorer.model.config.vision_config
     layers = int(scorer.num_hidden_layers)
     tokens = 1 + (scorer.image_size // scorer.patch_size) ** 2
     last = class_token_layer(tokens, int(scorer.hidden_size), int(scorer.intermediate_size))

@@ -1,0 +1,149 @@
+"""How a model is loaded: options, checked before anything is opened."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from free_video_llm.errors import ConfigError, MissingExtraError, one_of, shown
+from free_video_llm.llm.prompts import check_mode
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+#: Device maps that spread a model; a scoring CLIP model is small and stays on one device.
+_SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a model is loaded. `device_map` and the bit options go straight to transformers.
+
+    Attributes:
+        scorer: the CLIP model that scores frames: a Hub id or folder; None finds the matching one.
+        dtype: "float32", "float16", "bfloat16"; None is float16 on a GPU, float32 elsewhere.
+        rope_scaling_factor: above 1 stretches the LLM's positions by dynamic NTK scaling.
+        conv_mode: the prompt template; None takes the one that fits the checkpoint.
+    """
+
+    scorer: str | None = None
+    dtype: str | torch.dtype | None = None
+    device_map: Any = None
+    load_in_8bit: bool = False
+    load_in_4bit: bool = False
+    rope_scaling_factor: float = 1.0
+    conv_mode: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dtype, torch.dtype):
+            object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
+        if self.dtype is not None:
+            one_of("dtype", self.dtype, _DTYPES, ConfigError)
+        for name in ("load_in_8bit", "load_in_4bit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is True or False, not {shown(getattr(self, name))}")
+        if self.scorer is not None and not isinstance(self.scorer, str | Path):
+            raise ConfigError(f"scorer is a Hub id or a folder, not {shown(self.scorer)}")
+        _check_devices(self.device_map)
+        if self.load_in_8bit and self.load_in_4bit:
+            raise ConfigError("choose load_in_8bit or load_in_4bit, not both")
+        factor = self.rope_scaling_factor
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not number or not math.isfinite(factor) or factor < 1:
+            raise ConfigError(f"rope_scaling_factor is 1 or more, not {shown(factor)}")
+        if self.conv_mode is not None:
+            check_mode(self.conv_mode)
+
+    def torch_dtype(self) -> torch.dtype:
+        if self.dtype is not None:
+            return _DTYPES[str(self.dtype)]
+        return torch.float16 if torch.cuda.is_available() else torch.float32
+
+    def placement(self) -> dict[str, Any]:
+        """The keyword arguments for transformers' `from_pretrained`.
+
+        Raises ConfigError or MissingExtraError where this machine cannot do what is asked.
+        """
+        named: dict[str, Any] = {"dtype": self.torch_dtype()}
+        if self.load_in_8bit or self.load_in_4bit:
+            named["quantization_config"] = self._quantization()
+        if self.device_map is not None:
+            named["device_map"] = self.device_map
+        elif torch.cuda.is_available():
+            named["device_map"] = {"": 0}
+        return named
+
+    def scorer_placement(self) -> dict[str, Any]:
+        """The same for the CLIP model: never quantised, and on one device."""
+        named = self.placement()
+        named.pop("quantization_config", None)
+        where = named.get("device_map")
+        spread = len(set(where.values())) > 1 if isinstance(where, dict) else where in _SPREADING
+        if spread:
+            named["device_map"] = {"": 0} if torch.cuda.is_available() else None
+        return named
+
+    def _quantization(self) -> Any:
+        bits = 8 if self.load_in_8bit else 4
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                f"{bits}-bit loading needs a CUDA GPU and there is none here: leave out "
+                f"load_in_{bits}bit, or choose dtype float32 for a CPU"
+            )
+        try:
+            import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
+        except ImportError:
+            raise MissingExtraError(
+                f"{bits}-bit loading needs bitsandbytes: pip install 'free-video-llm[quantize]'"
+            ) from None
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_8bit=self.load_in_8bit,
+            load_in_4bit=self.load_in_4bit,
+            bnb_4bit_compute_dtype=self.torch_dtype(),
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_quant_type="nf4",
+            llm_int8_skip_modules=["vision_tower", "multi_modal_projector", "lm_head"],
+        )
+
+
+def _check_devices(device_map: Any) -> None:
+    """Raise ConfigError for a device that this machine does not have."""
+    if device_map is None:
+        return
+    if not isinstance(device_map, str | int | dict | torch.device):
+        raise ConfigError(
+            f"device_map is a device, 'auto', or a mapping of modules to devices, not "
+            f"{shown(device_map)}"
+        )
+    named = device_map.values() if isinstance(device_map, dict) else [device_map]
+    for device in named:
+        if device in _SPREADING or device == "disk":
+            continue
+        try:
+            place = torch.device(f"cuda:{device}" if isinstance(device, int) else device)
+            kind, number = place.type, place.index or 0
+        except (RuntimeError, TypeError, ValueError):
+            raise ConfigError(
+                f"unknown device {shown(device)}: auto, cpu, cuda, cuda:0, mps and the like"
+            ) from None
+        there = {
+            "cpu": 1,
+            "meta": 1,
+            "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+            "mps": int(torch.backends.mps.is_available()),
+        }.get(kind)
+        if there is not None and number >= there:
+            others = [k for k in ("cuda", "mps") if k != kind and _has(k)]
+            raise ConfigError(
+                f"device_map={shown(str(device))}: this machine has "
+                f"{there or 'no'} {kind} device{'s' * (there != 1)}; use "
+                f"{' or '.join([*others, 'cpu'])}, or leave it out"
+            )
+
+
+def _has(kind: str) -> bool:
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
