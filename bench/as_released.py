@@ -22,14 +22,14 @@ from free_video_llm.plans.crop import kept_cells
 from free_video_llm.plans.plan import Plan
 from free_video_llm.plans.pool import pool_grid
 from free_video_llm.plans.select import most_similar, spread_released
-from free_video_llm.video.read import uniform_indices
+from free_video_llm.video.read import released_indices
 
 
 def read_full_frames(path: Path, count: int) -> list[np.ndarray]:
     """All frames decoded in order; the uniform ones held at full size, uint8 [H,W,3]."""
     with av.open(str(path)) as container:
         total = sum(1 for _ in container.decode(video=0))
-    wanted = set(uniform_indices(total, count).tolist())
+    wanted = set(released_indices(total, count).tolist())
     with av.open(str(path)) as container:
         decoded = enumerate(container.decode(video=0))
         return [f.to_ndarray(format="rgb24") for i, f in decoded if i in wanted]
