@@ -5,9 +5,10 @@ Knows nothing of videos, frames or plans.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,22 @@ class _Clock:
         return scores
 
 
+@contextlib.contextmanager
+def attention_kernels(device: torch.device) -> Iterator[None]:
+    """Attention on a GPU without cuDNN's kernels.
+
+    cuDNN plans anew for every length of prompt and answer, which costs more than all else: on an
+    H200 a question of a new length took 2.1 s, of which 1.2 were planning (bench/gpu.py).
+    """
+    if device.type != "cuda":
+        yield
+        return
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        yield
+
+
 class ImageLLM:
     """A projector and a language model, of a transformers LLaVA.
 
@@ -243,7 +260,8 @@ class ImageLLM:
         if store is not None:
             written = 0
             if len(embeds) > 1:
-                order, written = self._prefill(embeds, store), longest - 1
+                with attention_kernels(self.device):
+                    order, written = self._prefill(embeds, store), longest - 1
             extra["past_key_values"] = store.cache(slice(0, len(embeds)), written)
         embeds = [embeds[row] for row in order]
         inputs = embeds[0].new_zeros(len(embeds), longest, embeds[0].shape[1])
@@ -255,14 +273,15 @@ class ImageLLM:
             else:  # pre-filled from the left
                 mask[row, : len(e) - 1] = 1
                 mask[row, -1] = 1
-        output = self.model.generate(
-            inputs_embeds=inputs,
-            attention_mask=mask,
-            pad_token_id=self._pad_id(),
-            logits_processor=[clock],
-            **decoding.arguments(),
-            **extra,
-        )
+        with attention_kernels(self.device):
+            output = self.model.generate(
+                inputs_embeds=inputs,
+                attention_mask=mask,
+                pad_token_id=self._pad_id(),
+                logits_processor=[clock],
+                **decoding.arguments(),
+                **extra,
+            )
         end = now(self.device)
         answers = {
             number: self._generation(row, stop, len(e), clock, end)
