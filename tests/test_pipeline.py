@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,3 +158,139 @@ def test_frames_of_another_size_are_refused(tiny: VideoLLM):
     )
     with pytest.raises(ValueError, match="96"):
         tiny.watch(frames)
+
+
+# --- the library decides the pixels -------------------------------------------------------------
+
+
+def test_a_released_plan_gets_the_released_pixels_whoever_asks(tiny: VideoLLM):
+    """Watched as by default, asked with the released rules: the released code's frames."""
+    video = tiny.watch("sample:star", frames=20)
+    assert video.frames.resize == "bicubic"
+    assert not video.frames.as_released
+    answer = video.ask("What color is the star?", plan="paper@released", max_new_tokens=4)
+    expected = tiny.watch("sample:star", frames=20, rules="released")
+    assert expected.frames.as_released
+    wanted = expected.ask("What color is the star?", plan="paper@released", max_new_tokens=4)
+    assert torch.equal(answer.visual_tokens.embeds, wanted.visual_tokens.embeds)
+    assert answer.evidence.frames.resize == "pil"
+    assert answer.warnings == ()
+    counter = Counter(tiny)
+    try:
+        video.ask("Is there a moon?", plan="paper@released", max_new_tokens=1)
+        assert counter.images == 0  # read and encoded once for all released plans
+    finally:
+        counter.close()
+
+
+def test_frames_that_are_not_the_released_codes_are_warned_of(tiny: VideoLLM):
+    frames = tiny.watch("sample:star", frames=20).frames
+    with pytest.warns(UserWarning, match="these frames are not"):
+        answer = tiny.watch(frames).ask("Is there a star?", plan="paper@released", max_new_tokens=1)
+    assert any("rules='released'" in note for note in answer.warnings)
+    released = tiny.watch("sample:star", frames=20, rules="released").frames
+    answer = tiny.watch(released).ask("Is there a star?", plan="paper@released", max_new_tokens=1)
+    assert answer.warnings == ()
+
+
+# --- one kind of error --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda llm, v: VideoLLM.from_pretrained("tiny", load_in_4bits=True), "'load_in_4bit'"),
+        (lambda llm, v: VideoLLM.from_pretrained("tiny", dtype="float31"), "'float32'"),
+        (lambda llm, v: llm.watch("sample:star", frames=0), "count is a whole number"),
+        (lambda llm, v: llm.watch("sample:star", frames="5"), "count is a whole number"),
+        (lambda llm, v: llm.watch("sample:star", mode="exakt"), "did you mean 'exact'"),
+        (lambda llm, v: llm.watch("sample:star", frmes=3), "did you mean 'frames'"),
+        (lambda llm, v: llm.watch([1, 2]), "a video is a path or Frames"),
+        (lambda llm, v: llm.watch(b"x.mp4"), "a video is a path or Frames"),
+        (lambda llm, v: v.ask(["a"]), "a question is a text, not ['a']"),
+        (lambda llm, v: v.ask("a?", max_tokens=3), "did you mean 'max_new_tokens'"),
+        (lambda llm, v: v.ask("a?", options="red"), "options are a list of texts, not 'red'"),
+        (lambda llm, v: v.ask("a?", options=["x"] * 27), "at most 26 options"),
+        (lambda llm, v: v.ask("a?", temperature=float("nan")), "temperature is 0 (greedy) or more"),
+        (lambda llm, v: v.ask("a?", seed="1"), "seed is a whole number"),
+        (lambda llm, v: v.ask("a?", conv_mode="plane"), "did you mean 'plain'"),
+        (lambda llm, v: llm.ask(["a?"]), "questions are pairs of a watched video and a text"),
+        (lambda llm, v: llm.ask([(v, "a?")], options=[[], []]), "1 questions but 2 lists"),
+        (lambda llm, v: v.ask("a?", max_new_tokens=1).save_picture("x.png", widht=3), "'width_px'"),
+    ],
+)  # fmt: skip
+def test_every_wrong_call_is_told_in_one_line(tiny: VideoLLM, video: Video, call, words):
+    with pytest.raises(ConfigError) as raised:
+        call(tiny, video)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_torch_dtype_is_a_dtype():
+    assert VideoLLM.from_pretrained("tiny", dtype=torch.float32).towers.llm_tower.dtype == (
+        torch.float32
+    )
+
+
+# --- as values ----------------------------------------------------------------------------------
+
+
+def test_they_show_what_they_are_and_no_tensors(tiny: VideoLLM, video: Video):
+    answer = video.ask("What color is the star?")
+    for thing in (tiny, video, answer, answer.visual_tokens, answer.evidence, tiny.loaded):
+        assert len(repr(thing)) < 300
+        assert "tensor(" not in repr(thing)
+    assert repr(answer) == (
+        "Answer('red', question='What color is the star?', plan='paper', 1,240 visual tokens, "
+        "model='tiny')"
+    )
+    assert repr(video).startswith("Video('star.mp4', 50 of ")
+    assert repr(tiny).startswith("VideoLLM('tiny', frames of 96 px in 12×12 patches")
+
+
+def test_answers_and_videos_are_compared_by_identity(video: Video):
+    first, second = (video.ask("Is there a star?", max_new_tokens=1) for _ in range(2))
+    assert first == first
+    assert first != second
+    assert len({first, second, video}) == 3
+
+
+def test_a_video_is_pickled_without_its_model_and_attached_to_one_again(tiny: VideoLLM):
+    video = tiny.watch("sample:star", frames=8)
+    again = pickle.loads(pickle.dumps(video))
+    assert again.llm is None
+    with pytest.raises(ConfigError, match=r"llm.attach\(video\)"):
+        again.ask("Is there a star?")
+    question = {"plan": "paper-small", "max_new_tokens": 4}
+    answer = tiny.attach(again).ask("What color is the star?", **question)
+    assert answer.token_ids == video.ask("What color is the star?", **question).token_ids
+    assert pickle.loads(pickle.dumps(answer)).text == answer.text
+    again.features = replace(again.features, llm_states=again.features.llm_states[..., :-1])
+    with pytest.raises(ConfigError, match="was encoded by other towers"):
+        tiny.attach(again)
+
+
+SCRIPT = """
+from free_video_llm import Plan, VideoLLM
+llm = VideoLLM.from_pretrained("tiny", dtype="float32")
+video = llm.watch("clip.mp4", frames=8, mode="exact")
+answer = video.ask("What?", plan=Plan.preset("paper"), max_new_tokens=3, options=["a", "b"])
+answer.save_picture("why.png", width_px=800)
+"""
+MISTAKES = {
+    'dtype="float32"': 'dtyp="float32"',
+    'mode="exact"': 'mode="exakt"',
+    "max_new_tokens=3": "max_tokens=3",
+    'options=["a", "b"]': 'options="red"',
+    "width_px=800": "widht_px=800",
+    "frames=8": 'frames="8"',
+}
+
+
+def test_a_users_type_checker_finds_mistakes(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    for right, wrong in [("", ""), *MISTAKES.items()]:
+        path = tmp_path / "script.py"
+        path.write_text(SCRIPT.replace(right, wrong) if right else SCRIPT)
+        told, _, status = api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(path)])
+        assert status == bool(wrong), told

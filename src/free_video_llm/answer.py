@@ -65,6 +65,10 @@ class Evidence:
     pathways: tuple[PathwayEvidence, ...]
     all_tokens: int
 
+    def __repr__(self) -> str:
+        kept = ", ".join(f"{p.name} {p.tokens:,}" for p in self.pathways)
+        return f"Evidence({len(self.frames)} frames, visual tokens: {kept} of {self.all_tokens:,})"
+
     @property
     def tokens(self) -> int:
         """Visual tokens in all."""

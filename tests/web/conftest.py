@@ -44,7 +44,7 @@ def upload(uploads: Uploads) -> Callable[..., Path]:
     numbers = itertools.count()
 
     def put(source: str | Path, name: str | None = None) -> Path:
-        path = find(source) if isinstance(source, str) else source
+        path = Path(find(source))
         place = uploads.folder / f"{next(numbers):064x}"
         place.mkdir()
         return Path(shutil.copy(path, place / (name or path.name)))

@@ -20,7 +20,7 @@ from free_video_llm.web.limits import (
 )
 from media import make_sound, make_video
 
-STAR = find("sample:star")
+STAR = Path(find("sample:star"))
 
 
 def test_a_clip_within_the_limits_is_probed():

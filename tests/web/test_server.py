@@ -23,7 +23,7 @@ from free_video_llm.web.uploads import Uploads
 pytest.importorskip("gradio", reason="the extra web is not installed")
 httpx = pytest.importorskip("httpx", reason="the extra web is not installed")
 API = "/gradio_api"
-STAR = samples.find("sample:star")
+STAR = Path(samples.find("sample:star"))
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ class Loaded:
 
     name: str
     layout: str
-    folder: Path
-    towers: Towers
-    llm: ImageLLM
+    folder: Path = field(repr=False)
+    towers: Towers = field(repr=False)
+    llm: ImageLLM = field(repr=False)
     conv_mode: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
