@@ -370,3 +370,9 @@ def test_the_old_name_of_the_rules_is_read_with_a_note(old, rules, quoted):
 def test_rules_are_checked():
     with pytest.raises(ConfigError, match="unknown rules 'relesed'; did you mean 'released'"):
         parse_config("sets: toy\nrules: relesed", name="x")
+
+
+def test_a_text_that_looks_like_a_number_is_printed_as_a_text():
+    for name in ("0E0", "1e5", "1:59:59", "0.5"):
+        config = parse_config(f"sets: toy\noutputs: '{name}'\n", name="run")
+        assert f"outputs: '{name}'" in print_config(config)

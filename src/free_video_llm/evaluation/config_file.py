@@ -58,7 +58,8 @@ def parse_config(text: str, *, name: str) -> RunConfig:
 
 def print_config(config: RunConfig) -> str:
     """YAML text that `parse_config` reads back to an equal configuration."""
-    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True, width=100)
+    values = config.to_dict()
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def default_name(path: Path) -> str:
@@ -100,6 +101,21 @@ _Loader.add_implicit_resolver(
     ),
     list("-+.0123456789"),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what any reader would take for a number: "1:59:59" as YAML 1.1, "0E0" as `_Loader`."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    letter: yaml.SafeDumper.yaml_implicit_resolvers.get(letter, [])
+    + [
+        pair
+        for pair in _Loader.yaml_implicit_resolvers.get(letter, [])
+        if pair[0].endswith("float")
+    ]
+    for letter in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+}
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
