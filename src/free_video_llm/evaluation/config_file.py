@@ -72,6 +72,10 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which builds plain values only; a key given twice is an error."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which also quotes texts that only `_Loader` would take for numbers."""
+
+
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
@@ -93,29 +97,12 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z"), list("-+0123456789")
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
-    ),
-    list("-+.0123456789"),
+_FLOAT = re.compile(
+    r"(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what any reader would take for a number: "1:59:59" as YAML 1.1, "0E0" as `_Loader`."""
-
-
-_Dumper.yaml_implicit_resolvers = {
-    letter: yaml.SafeDumper.yaml_implicit_resolvers.get(letter, [])
-    + [
-        pair
-        for pair in _Loader.yaml_implicit_resolvers.get(letter, [])
-        if pair[0].endswith("float")
-    ]
-    for letter in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
-}
+for _end in (_Loader, _Dumper):
+    _end.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
