@@ -205,6 +205,7 @@ class VideoLLM:
         name: str | Path = "tiny",
         *,
         scorer: str | None = None,
+        revision: str | None = None,
         dtype: Dtype | torch.dtype | None = None,
         device_map: str | dict[str, int | str] | None = None,
         load_in_8bit: bool = False,
@@ -216,8 +217,8 @@ class VideoLLM:
 
         Args:
             name: of the model.
-            scorer, dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, conv_mode:
-                see `LoadOptions`.
+            scorer, revision, dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor,
+                conv_mode: see `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
@@ -225,6 +226,7 @@ class VideoLLM:
         """
         options = LoadOptions(
             scorer=scorer,
+            revision=revision,
             dtype=dtype,
             device_map=device_map,
             load_in_8bit=load_in_8bit,

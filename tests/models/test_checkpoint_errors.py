@@ -169,7 +169,7 @@ FILES: dict[str, tuple[Damage, str]] = {
     ),
     "sizes wrong": (
         lambda f: change_config(f, hidden_size="many"),
-        "config.json: Validation error for field 'hidden_size': TypeError",
+        "config.json: hidden_size is a whole number of 1 or more, not 'many'",
     ),
     "heads that do not divide": (
         lambda f: change_config(f, num_attention_heads=0),

@@ -99,21 +99,131 @@ def test_an_over_long_name_in_the_index(tmp_path: Path) -> None:
     assert "which is not in" in failure(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "preprocessor_config.json", "model.safetensors", "clip/tokenizer.json"],
+)
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
-    write_original(tmp_path)
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
     (tmp_path / name).unlink(missing_ok=True)
     os.mkfifo(tmp_path / name)
+    assert f"{name} is not a regular file" in failure(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"eos_token_id": "x"}, "eos_token_id is a whole number from 0 to 448, or a list of them"),
+        ({"eos_token_id": [1, "a"]}, "not [1, 'a']"),
+        ({"eos_token_id": []}, "not []"),
+        ({"eos_token_id": True}, "not True"),
+        ({"eos_token_id": 1.5}, "not 1.5"),
+        ({"eos_token_id": 10**9}, "not 1000000000"),
+        ({"eos_token_id": -1}, "not -1"),
+        ({"bos_token_id": {}}, "bos_token_id is a whole number from 0 to 448, not {}"),
+        ({"bos_token_id": [1]}, "not [1]"),
+        ({"pad_token_id": -5}, "pad_token_id is a whole number from 0 to 448, not -5"),
+    ],
+)
+def test_special_tokens_are_in_the_vocabulary(tmp_path: Path, values, words) -> None:
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    say(tmp_path, "generation_config.json", **values)
     message = failure(tmp_path)
-    assert "not a regular file" in message or "no config.json" in message or "no weights" in message
+    assert "generation_config.json: " in message
+    assert words in message
+
+
+def test_a_padding_token_of_minus_one_is_none(tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    say(tmp_path, "generation_config.json", pad_token_id=-1, eos_token_id=[2, 5])
+    kept = load(tmp_path).llm.model.generation_config
+    assert (kept.pad_token_id, kept.eos_token_id) != (-1, 2)
+    assert kept.eos_token_id == [2, 5]
+
+
+@pytest.mark.parametrize("layout", ["original", "transformers"])
+def test_the_projector_reads_a_hidden_state_that_there_is(tmp_path: Path, layout: str) -> None:
+    if layout == "original":
+        write_original(tmp_path / "llava", tower="clip")
+        key, layers = "mm_vision_select_layer", 3
+    else:
+        shutil.copytree(TINY, tmp_path / "llava")
+        key = "vision_feature_layer"
+        config = json.loads((TINY / "config.json").read_text())
+        layers = config["vision_config"]["num_hidden_layers"]
+    for layer in (layers + 1, -layers - 2, 99, 10**30):
+        say(tmp_path / "llava", "config.json", **{key: layer})
+        message = failure(tmp_path / "llava")
+        assert f"of a tower with {layers} layers; allowed: {-layers - 1} to {layers}" in message
+    for layer in (0, layers, -layers - 1, -2):
+        say(tmp_path / "llava", "config.json", **{key: layer})
+        assert load(tmp_path / "llava").towers.feature_layer == layer
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "size"),
+    [
+        ("vision_config", "patch_size", 0),
+        ("vision_config", "num_attention_heads", 0),
+        ("text_config", "num_hidden_layers", -1),
+        ("text_config", "num_attention_heads", 0),
+        ("text_config", "vocab_size", 0),
+    ],
+)
+def test_sizes_are_whole_numbers_above_zero(tmp_path: Path, part: str, name: str, size) -> None:
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[part][name] = size
+    write_json(tmp_path / "config.json", config)
+    assert f"config.json: {name} is a whole number of 1 or more, not {size}" in failure(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.5, 0.5], [0.5, 0.5, "x"], [0.5, 0.5, float("nan")], [0.5, 0.5, True], 0.5]
+)
+@pytest.mark.parametrize("key", ["image_mean", "image_std"])
+def test_mean_and_deviation_are_numbers(tmp_path: Path, key: str, values) -> None:
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    known = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    say(tmp_path, "preprocessor_config.json", **known | {key: values})
+    assert "image_mean and image_std are three numbers each" in failure(tmp_path)
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.5, 0], [0.5, -1, 0.5]])
+def test_a_deviation_is_above_zero(tmp_path: Path, values) -> None:
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    say(tmp_path, "preprocessor_config.json", image_mean=[0, 0, 0], image_std=values)
+    assert "those of image_std above 0" in failure(tmp_path)
+
+
+def test_a_revision_is_of_a_hub_id(tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    def download(name: str, *, revision: str | None = None, **_: object) -> str:
+        asked.append((name, revision))
+        return str(TINY)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert load("org/llava", LoadOptions(revision="v1")).towers is not None
+    assert asked == [("org/llava", "v1")]
+    for local in ("tiny", str(TINY)):
+        with pytest.raises(CheckpointError, match="has no revision 'v1'"):
+            load(local, LoadOptions(revision="v1"))
+    with pytest.raises(ConfigError, match="revision is a commit, tag or branch, not 1"):
+        LoadOptions(revision=1)
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.model"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.model", "clip/tokenizer.json"]
+)
 def test_a_git_lfs_pointer_is_named(tmp_path: Path, name: str) -> None:
-    write_original(tmp_path)
+    if "clip" in name:
+        shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    else:
+        write_original(tmp_path)
     (tmp_path / name).write_text(POINTER)
     message = failure(tmp_path)
     assert "Git LFS pointer" in message

@@ -18,13 +18,16 @@ def running(
     llm: VideoLLM,
     models: tuple[str, ...] = ("tiny",),
     root_path: str | None = None,
+    password: str | None = None,
     **limits: Any,
 ) -> Iterator[Any]:
     """A server in this process; one at a time, as Gradio keeps its folder in the environment."""
     pytest.importorskip("gradio", reason="the extra web is not installed")
     from free_video_llm.web.server import Settings, runner, site
 
-    settings = Settings(port=0, models=models, limits=Limits(**limits), root_path=root_path)
+    settings = Settings(
+        port=0, models=models, limits=Limits(**limits), root_path=root_path, password=password
+    )
     ready = threading.Event()
 
     def load(name: str) -> VideoLLM:

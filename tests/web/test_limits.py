@@ -13,6 +13,7 @@ from free_video_llm.web.limits import (
     check_clip,
     check_frames,
     check_length,
+    check_plan,
     check_question,
     check_tokens,
     length,
@@ -73,7 +74,7 @@ def test_questions():
         check_question("Who?", ("a",) * 13, limits)
 
 
-@pytest.mark.parametrize("frames", [0, 201, 2.5, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("frames", [0, 201, 2.5, -1, float("nan"), float("inf"), "20", None, True])
 def test_frames_out_of_range(frames):
     with pytest.raises(ConfigError, match="from 1 to 200"):
         check_frames(frames, Limits())
@@ -85,6 +86,12 @@ def test_a_plan_that_does_not_fit_is_refused_before_it_is_tried():
     check_tokens(plan, frames=10, side=12, positions=1440 + 128)
     with pytest.raises(ConfigError, match=r"makes 1,440 tokens of 10 frames, .* holds 1,567"):
         check_tokens(plan, frames=10, side=12, positions=1440 + 127)
+
+
+def test_a_plan_s_text_is_no_longer_than_allowed():
+    assert check_plan("paper", Limits()) == "paper"
+    with pytest.raises(ConfigError, match="the plan has 501 letters; at most 500 are allowed"):
+        check_plan("x" * 501, Limits())
 
 
 def test_words_for_sizes():

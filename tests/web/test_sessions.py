@@ -95,15 +95,30 @@ def test_memory_is_bounded_and_the_longest_unused_goes_first(uploads, upload, ll
     assert [session.watched for session in made] == [None, None, None]
 
 
-def test_the_longest_idle_session_makes_room_for_a_new_one(uploads, upload):
+def test_the_longest_idle_clip_makes_room_for_a_new_one(uploads, upload):
     sessions = Sessions(uploads, Limits(sessions=2))
-    paths = [upload("sample:star") for _ in range(2)]
+    paths = [upload("sample:star") for _ in range(3)]
     for name, path in zip("ab", paths):
         chosen(sessions, name, path)
     sessions.get("a")
     sessions.get("c")
-    assert len(sessions) == 2
-    assert [path.exists() for path in paths] == [True, False]
+    assert [path.exists() for path in paths] == [True, True, True]
+    third = chosen(sessions, "c", paths[2])
+    assert [path.exists() for path in paths] == [True, False, True]
+    chosen(sessions, "c", paths[2])  # its own clip counts once
+    assert [path.exists() for path in paths] == [True, False, True]
+    assert sessions.get("c") is third
+
+
+def test_pages_without_a_clip_cost_nobody_theirs(uploads, upload):
+    sessions = Sessions(uploads, Limits(sessions=2))
+    path = upload("sample:star")
+    mine = chosen(sessions, "mine", path)
+    for number in range(20):
+        sessions.get(f"made up {number}")
+    assert path.exists()
+    assert sessions.get("mine") is mine
+    assert len(sessions) == 3
 
 
 def test_idle_sessions_and_forgotten_files_are_swept(uploads, upload):
@@ -158,4 +173,4 @@ def test_many_threads_begin_and_end_sessions(uploads, upload):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert len(sessions) <= 5
+    assert len(sessions) <= 5  # none has a clip

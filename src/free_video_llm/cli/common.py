@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="CLIP model that scores frames (default: the one that matches)",
     )
+    group.add_argument(
+        "--revision", metavar="REF", help="commit, tag or branch of a Hub id (default: the newest)"
+    )
     group.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     group.add_argument("--device-map", metavar="MAP", help='as in transformers: "auto", "cpu", …')
     group.add_argument("--load-in-8bit", action="store_true", help="needs a GPU and bitsandbytes")
@@ -71,18 +75,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def load_model(options: argparse.Namespace) -> VideoLLM:
     """The model that the options name."""
+    from free_video_llm.models.options import LoadOptions
     from free_video_llm.pipeline import VideoLLM
 
-    return VideoLLM.from_pretrained(
-        options.model,
-        scorer=options.scorer,
-        dtype=options.dtype,
-        device_map=options.device_map,
-        load_in_8bit=options.load_in_8bit,
-        load_in_4bit=options.load_in_4bit,
-        rope_scaling_factor=options.rope_scaling_factor,
-        conv_mode=options.conv_mode,
-    )
+    named = {field.name: getattr(options, field.name) for field in fields(LoadOptions)}
+    return VideoLLM.from_pretrained(options.model, **named)
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,12 @@ EXAMPLES = """\
   fvl web                                   http://127.0.0.1:7860, with the embedded model
   fvl web --model llava-hf/llava-v1.6-vicuna-7b-hf --load-in-4bit --port 8000
   fvl web --plan paper-small --frames 100 --max-minutes 60 --max-mb 1000
-  fvl web --host 0.0.0.0 --offer ./llava-v1.6-vicuna-7b --max-queue 8
+  FVL_WEB_PASSWORD=… fvl web --host 0.0.0.0 --offer ./llava-v1.6-vicuna-7b --max-queue 8
   fvl web --root-path https://example.org/videos        behind a proxy (docs/web.md)
 """
+#: The environment's variable with the visitors' password: an option would stand in every list of
+#: processes.
+PASSWORD = "FVL_WEB_PASSWORD"
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -38,7 +42,21 @@ def add_commands(commands: Subparsers) -> None:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="where to listen (default: 127.0.0.1, this machine only; there is no password)",
+        help="where to listen (default: 127.0.0.1, this machine only); others need a password, "
+        f"in {PASSWORD}, or --no-password",
+    )
+    group.add_argument(
+        "--no-password",
+        action="store_true",
+        help="let whoever reaches the machine use the page",
+    )
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which the server may be called; several times (default: on this machine "
+        "its own names, with another --host any)",
     )
     group.add_argument(
         "--port", type=int, default=7860, metavar="N", help="default: 7860; 0 takes any free one"
@@ -108,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--frames {options.frames} is more than --max-frames {options.max_frames}"
         )
+    password = _password(options, local=options.host in LOCAL)
     resolve_plan(options.plan)  # a wrong plan is told before a model loads
     limits = Limits(
         file_bytes=options.max_mb * 1_000_000,
@@ -125,11 +144,14 @@ def run(options: argparse.Namespace) -> int:
         frames=options.frames,
         limits=limits,
         root_path=options.root_path,
+        allowed_hosts=tuple(options.allow_host),
+        password=password,
     )
     if options.host not in LOCAL:
+        who = "who has the password" if password else "whoever reaches this machine"
         print(
-            f"warning: listening on {options.host}: whoever reaches this machine can use the page; "
-            "there is no password and no encryption (docs/web.md)",
+            f"warning: listening on {options.host}: {who} can use the page; "
+            "there is no encryption (docs/web.md)",
             file=sys.stderr,
         )
 
@@ -137,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
         named = argparse.Namespace(**vars(options))
         named.model = name
         if name != options.model:  # what fits the one may not fit another
-            named.scorer = named.conv_mode = None
+            named.scorer = named.conv_mode = named.revision = None
             if name == "tiny":  # which is not to be made smaller still
                 named.load_in_8bit = named.load_in_4bit = False
         return load_model(named)
@@ -147,6 +169,19 @@ def run(options: argparse.Namespace) -> int:
 
     serve(settings, load, ready=ready)
     return 0
+
+
+def _password(options: argparse.Namespace, *, local: bool) -> str | None:
+    """The visitors' password. Raises ConfigError where other machines may come and none is set."""
+    password = os.environ.get(PASSWORD) or None
+    if options.no_password and password is not None:
+        raise ConfigError(f"{PASSWORD} is set, and --no-password asks for none: choose one")
+    if not local and password is None and not options.no_password:
+        raise ConfigError(
+            f"--host {options.host} lets other machines in: set a password in {PASSWORD}, or say "
+            "--no-password"
+        )
+    return password
 
 
 def offered(first: str, further: list[str], *, local: bool) -> tuple[str, ...]:

@@ -58,8 +58,8 @@ class RunConfig:
         resize: "bicubic" or "pil" (as the released code); None takes the one that the rules need.
         max_new_tokens: of an answer.
         batch: questions that are answered together.
-        dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer: how the model
-            is loaded (see `LoadOptions`).
+        dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer, revision: how
+            the model is loaded (see `LoadOptions`).
         devices: the GPUs to use, as CUDA_VISIBLE_DEVICES says it; None leaves it as it is.
         data: the folder of the released layout, with `video_qa`, `multiple_choice_qa`.
         gt: the folder of the released question files.
@@ -82,6 +82,7 @@ class RunConfig:
     load_in_4bit: bool = False
     rope_scaling_factor: float = 1.0
     scorer: str | None = None
+    revision: str | None = None
     devices: str | None = None
     data: str = "playground/data"
     gt: str = "playground/gt_qa_files"
@@ -115,14 +116,11 @@ class RunConfig:
 
     def load_options(self) -> dict[str, Any]:
         """The keyword options for `VideoLLM.from_pretrained`."""
-        return {
-            "scorer": self.scorer,
-            "dtype": self.dtype,
-            "device_map": self.device_map,
-            "load_in_8bit": self.load_in_8bit,
-            "load_in_4bit": self.load_in_4bit,
-            "rope_scaling_factor": self.rope_scaling_factor,
-        }
+        from free_video_llm.models.options import LoadOptions
+
+        ours = {field.name for field in fields(self)}  # a set of questions has its own conv_mode
+        named = [field.name for field in fields(LoadOptions) if field.name in ours]
+        return {name: getattr(self, name) for name in named}
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for YAML and JSON, without what has its default value."""
@@ -293,6 +291,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "load_in_4bit": _yes_no,
     "rope_scaling_factor": _factor,
     "scorer": _optional_text,
+    "revision": _optional_text,
     "devices": _devices,
     "data": _text,
     "gt": _text,

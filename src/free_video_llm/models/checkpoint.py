@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from free_video_llm.encoder.clip_scorer import ClipScorer
-from free_video_llm.errors import CheckpointError, first_line
+from free_video_llm.errors import CheckpointError, first_line, shown
 from free_video_llm.llm.prompts import END_OF_TURN, check_mode, choose_mode
 from free_video_llm.llm.tokenizer import load_tokenizer, token_id
 from free_video_llm.models import llava_layout
 from free_video_llm.models.folder import OWN_SETTINGS, read_config, read_normalisation
 from free_video_llm.models.options import LoadOptions
 from free_video_llm.models.weights import Tensors, check_tensors, read_tensors, weight_files
-from free_video_llm.small_files import read_json
+from free_video_llm.small_files import check_regular, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -95,11 +95,27 @@ def finish_opening(
 
 def _token_ids(folder: Path, config: Any) -> dict[str, Any]:
     noted = read_json(folder / "generation_config.json")
-    found = {
-        key: noted.get(key, getattr(config.text_config, key, None))
-        for key in ("bos_token_id", "eos_token_id", "pad_token_id")
-    }
-    return {key: value for key, value in found.items() if value is not None}
+    found = {}
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = noted.get(key, getattr(config.text_config, key, None))
+        if key == "pad_token_id" and value == -1:  # how early Llamas say that there is none
+            value = None
+        if value is not None:
+            source = folder / ("generation_config.json" if key in noted else "config.json")
+            _check_token_id(key, value, int(config.text_config.vocab_size), source)
+            found[key] = value
+    return found
+
+
+def _check_token_id(key: str, value: Any, vocabulary: int, source: Path) -> None:
+    several = key == "eos_token_id" and isinstance(value, list) and value
+    for number in value if several else [value]:
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if not whole or not 0 <= number < vocabulary:
+            raise CheckpointError(
+                f"{source}: {key} is a whole number from 0 to {vocabulary - 1:,}"
+                f"{', or a list of them' if key == 'eos_token_id' else ''}, not {shown(value)}"
+            )
 
 
 def open_clip(folder: Path) -> ClipFiles:
@@ -120,6 +136,7 @@ def open_clip(folder: Path) -> ClipFiles:
 
 
 def config_of(kind: Any, data: Mapping[str, Any], folder: Path) -> Any:
+    check_sizes(data, folder)
     try:
         config = kind.from_dict(dict(data))
     except Exception as error:  # validation of any kind, from several libraries
@@ -149,6 +166,26 @@ def check_fits(
     files = sorted({stored.file for stored in tensors.values() if stored.file.parent == folder})
     source = str(files[0]) if len(files) == 1 else f"{folder} ({len(files)} files)"
     check_tensors(model, tensors, source, name_in_file=name_in_file)
+
+
+#: Sizes in a config.json that a model is built of.
+_SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "vocab_size", "max_position_embeddings", "image_size", "patch_size",
+)  # fmt: skip
+
+
+def check_sizes(data: Mapping[str, Any], folder: Path) -> None:
+    """Raise CheckpointError where a config.json has a size that is no whole number above 0."""
+    for part in (data, *(data.get(name) for name in ("text_config", "vision_config"))):
+        for name in _SIZES if isinstance(part, Mapping) else ():
+            size = part.get(name)
+            whole = isinstance(size, int) and not isinstance(size, bool)
+            if size is not None and not (whole and size > 0):
+                raise CheckpointError(
+                    f"{folder / 'config.json'}: {name} is a whole number of 1 or more, not "
+                    f"{shown(size)}"
+                )
 
 
 def _check_layers(config: Any, tensors: int, folder: Path) -> None:
@@ -194,6 +231,8 @@ def _clip_tokenizer(folder: Path) -> Any:
             f"{folder} has no tokenizer for its text encoder: tokenizer.json, or vocab.json and "
             "merges.txt, are needed"
         )
+    for name in sorted(names & {"tokenizer.json", "vocab.json", "merges.txt"}):
+        check_regular(folder / name)
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # of several libraries

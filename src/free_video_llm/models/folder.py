@@ -6,6 +6,7 @@ Nothing is built and no weights are read. What a family makes of it is left to o
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,26 +41,41 @@ _NEVER_READ = frozenset(
 
 
 def find_folder(
-    name: str | Path, *, relative_to: Path | None = None, only_config: bool = False
+    name: str | Path, *, relative_to: Path | None = None, revision: str | None = None
 ) -> Path:
     """The folder of a model: "tiny", a folder, or a Hub id (downloaded, or from the local cache).
 
-    With `only_config`, no weights are downloaded.
+    Args:
+        relative_to: a folder in which the name is looked for first.
+        revision: of a Hub id; a folder has none.
+
+    Raises:
+        CheckpointError: there is no such model, or no such revision of it.
     """
+    folder = _local_folder(name, relative_to)
+    if folder is not None:
+        if revision is not None:
+            raise CheckpointError(
+                f"{str(name)!r} lies on this machine and has no revision {shown(revision)}: "
+                "leave revision out, or give a Hub id"
+            )
+        return folder
+    if not is_hub_id(name):
+        raise CheckpointError(
+            f"no model {str(name)!r}: give 'tiny', a folder that exists, or a Hub id such as "
+            "llava-hf/llava-v1.6-vicuna-7b-hf"
+        )
+    return _from_hub(str(name).rstrip("/"), revision=revision)
+
+
+def _local_folder(name: str | Path, relative_to: Path | None) -> Path | None:
     if str(name) == "tiny":
         return TINY
     path = Path(name).expanduser()
     for candidate in [relative_to / path] if relative_to else []:
         if candidate.is_dir():
             return candidate
-    if path.is_dir():
-        return path
-    if not is_hub_id(name):
-        raise CheckpointError(
-            f"no model {str(name)!r}: give 'tiny', a folder that exists, or a Hub id such as "
-            "llava-hf/llava-v1.6-vicuna-7b-hf"
-        )
-    return _from_hub(str(name).rstrip("/"), ["config.json"] if only_config else None)
+    return path if path.is_dir() else None
 
 
 def is_hub_id(name: str | Path) -> bool:
@@ -93,7 +109,13 @@ def named_inside(name: str, folder: Path, *, only_config: bool = False) -> Path:
     return _from_hub(name.rstrip("/"), ["config.json"] if only_config else None, named_by=folder)
 
 
-def _from_hub(name: str, only: list[str] | None, named_by: Path | None = None) -> Path:
+def _from_hub(
+    name: str,
+    only: list[str] | None = None,
+    *,
+    named_by: Path | None = None,
+    revision: str | None = None,
+) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -105,15 +127,17 @@ def _from_hub(name: str, only: list[str] | None, named_by: Path | None = None) -
             f"{named_by.name} names {name} for its vision: it is fetched from the Hub", stacklevel=2
         )
     try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
         if not only and not any(folder.glob("*.safetensors")):  # older ones have only pickles
-            folder = Path(snapshot_download(name, allow_patterns=[*wanted, "*.bin"]))
+            wanted = [*wanted, "*.bin"]
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except HFValidationError:
         raise CheckpointError(f"{name!r} is neither a folder nor a Hub id") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"cannot get {name!r} from the Hub and it is not in the local cache "
-            f"({type(error).__name__}): check the name and the network, or give a folder"
+            f"cannot get {name!r}{f' at revision {shown(revision)}' if revision else ''} from the "
+            f"Hub and it is not in the local cache ({type(error).__name__}): check the name and "
+            "the network, or give a folder"
         ) from None
     return folder
 
@@ -121,7 +145,7 @@ def _from_hub(name: str, only: list[str] | None, named_by: Path | None = None) -
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a folder, without the entries that are never followed."""
     path = folder / "config.json"
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{folder} has no config.json: it is not a checkpoint's folder")
     data = read_json(path)
     if "quantization_config" in data:
@@ -147,10 +171,19 @@ def read_normalisation(folder: Path) -> Normalisation | None:
     if mean is None or std is None:
         return None
     for values in (mean, std):
-        three = isinstance(values, list) and len(values) == 3
-        if not three or not all(isinstance(v, int | float) for v in values):
+        three = isinstance(values, list) and len(values) == 3 and all(map(_is_number, values))
+        if not three or (values is std and not all(v > 0 for v in values)):
             raise CheckpointError(
                 f"{folder / 'preprocessor_config.json'}: image_mean and image_std are three "
-                f"numbers each, not {values!r}"
+                f"numbers each, those of image_std above 0, not {shown(values)}"
             )
     return Normalisation(tuple(mean), tuple(std))
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < 1e9  # a whole number of any length may stand in a JSON
+        and math.isfinite(value)
+    )

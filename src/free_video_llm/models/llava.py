@@ -20,6 +20,7 @@ from free_video_llm.models.checkpoint import (
     ClipFiles,
     build,
     build_clip,
+    check_sizes,
     config_of,
     finish_opening,
     open_clip,
@@ -60,6 +61,7 @@ class Llava:
             built, tensors, clip = _open_transformers(folder, config, scorer)
             layout = "transformers"
         in_file = llava_layout.to_original if layout == "original" else str
+        _check_feature_layer(built, folder)
         kind = _class_for(built)
         return finish_opening(folder, layout, kind, built, tensors, clip, name_in_file=in_file)
 
@@ -92,6 +94,7 @@ _Opened = tuple[Any, Tensors, ClipFiles]
 
 
 def _open_original(folder: Path, config: Mapping[str, Any], scorer: str | None) -> _Opened:
+    check_sizes(config, folder)
     tensors = {
         llava_layout.to_transformers(name, stored.file): stored
         for name, stored in read_tensors(weight_files(folder)).items()
@@ -191,6 +194,17 @@ def _one_layer(config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
             "whole number, such as -2"
         )
     return {**config, "vision_feature_layer": layer}
+
+
+def _check_feature_layer(config: Any, folder: Path) -> None:
+    """Raise CheckpointError where the tower has no such hidden state; 0 is its embeddings."""
+    layer, layers = config.vision_feature_layer, config.vision_config.num_hidden_layers
+    whole = isinstance(layer, int) and not isinstance(layer, bool)
+    if not whole or not -layers - 1 <= layer <= layers:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: the projector reads hidden state {shown(layer)} of a tower "
+            f"with {layers} layers; allowed: {-layers - 1} to {layers}"
+        )
 
 
 def current_name(name: str) -> str:

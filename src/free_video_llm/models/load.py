@@ -52,7 +52,9 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     """
     options = options or LoadOptions()
     options.placement()  # what this machine cannot do is told before anything is read
-    family, opened = open_checkpoint(find_folder(name), scorer=options.scorer)
+    family, opened = open_checkpoint(
+        find_folder(name, revision=options.revision), scorer=options.scorer
+    )
     conv_mode = options.conv_mode or opened.conv_mode
     if conv_mode is None:
         raise CheckpointError(

@@ -23,12 +23,15 @@ class LoadOptions:
 
     Attributes:
         scorer: the CLIP model that scores frames: a Hub id or folder; None finds the matching one.
+        revision: the commit, tag or branch of a Hub id, so that a run can be repeated; None takes
+            the newest. HF_HUB_OFFLINE=1 in the environment takes only what is there already.
         dtype: "float32", "float16", "bfloat16"; None is float16 on a GPU, float32 elsewhere.
         rope_scaling_factor: above 1 stretches the LLM's positions by dynamic NTK scaling.
         conv_mode: the prompt template; None takes the one that fits the checkpoint.
     """
 
     scorer: str | None = None
+    revision: str | None = None
     dtype: str | torch.dtype | None = None
     device_map: Any = None
     load_in_8bit: bool = False
@@ -46,6 +49,8 @@ class LoadOptions:
                 raise ConfigError(f"{name} is True or False, not {shown(getattr(self, name))}")
         if self.scorer is not None and not isinstance(self.scorer, str | Path):
             raise ConfigError(f"scorer is a Hub id or a folder, not {shown(self.scorer)}")
+        if self.revision is not None and (not isinstance(self.revision, str) or not self.revision):
+            raise ConfigError(f"revision is a commit, tag or branch, not {shown(self.revision)}")
         _check_devices(self.device_map)
         if self.load_in_8bit and self.load_in_4bit:
             raise ConfigError("choose load_in_8bit or load_in_4bit, not both")

@@ -37,7 +37,7 @@ def weight_files(folder: Path) -> list[Path]:
         if index.is_file():
             return _indexed_files(index)
         single = folder / f"{stem}.{ending}"
-        if single.is_file():
+        if single.exists():  # what it is, is checked when it is read
             return [single]
     raise CheckpointError(
         f"{folder} holds no weights: model.safetensors, pytorch_model.bin or a sharded form of "

@@ -6,18 +6,21 @@ An ASGI application around another. Knows nothing of models and videos.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from free_video_llm.web.limits import Limits, megabytes
+from free_video_llm.web.names import has_password, host_name, is_own, without_foreign_names
+from free_video_llm.web.receiving import Message, Receive, Receiving
 from free_video_llm.web.uploads import Uploads
 
+log = logging.getLogger(__name__)
+
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -31,6 +34,7 @@ _EXACT = {
 }  # fmt: skip
 _UNDER = ("/assets/", "/static/", "/svelte/", "/answers/", f"{_API}/heartbeat/")
 _FILE = f"{_API}/file="
+_UPLOAD = f"{_API}/upload"
 #: Requests that carry what a visitor wrote and chose.
 _EVENTS = {f"{_API}/queue/join", f"{_API}/run/predict"}
 #: Enough for a question of any allowed length.
@@ -54,6 +58,23 @@ _HEADERS = [
 _CARDS = re.compile(rb"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>\s*")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may come.
+
+    Attributes:
+        hosts: names under which the server may be called; None for any. A server on 127.0.0.1 that
+            answered to any name could be read by a web page elsewhere, through a name of its own
+            that it lets point here.
+        public: the name and port under which a proxy shows the page, if one does.
+        password: that has to be given; None for none.
+    """
+
+    hosts: frozenset[str] | None
+    public: str | None = None
+    password: str | None = None
+
+
 class Gate:
     """Passes a request on, or answers it with a refusal.
 
@@ -61,9 +82,7 @@ class Gate:
         app: what is behind.
         uploads: the folder whose files may be fetched.
         shown: a further folder whose files may be fetched.
-        hosts: names under which the server may be called; None for any. A server on 127.0.0.1 that
-            answered to any name could be read by a web page elsewhere, through a name of its own
-            that it lets point here.
+        access: who may come.
     """
 
     def __init__(
@@ -73,9 +92,9 @@ class Gate:
         uploads: Uploads,
         shown: Path,
         limits: Limits,
-        hosts: frozenset[str] | None,
+        access: Access,
     ) -> None:
-        self._app, self._uploads, self._limits, self._hosts = app, uploads, limits, hosts
+        self._app, self._uploads, self._limits, self._access = app, uploads, limits, access
         self._folders = (uploads.folder, shown.resolve())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,27 +103,37 @@ class Gate:
                 await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
+        scope = {
+            **scope,
+            "headers": without_foreign_names(scope["headers"], self._access.hosts),
+        }
         if refusal is not None:
-            if scope["path"] == f"{_API}/upload":
-                await self._drain(receive)
+            if scope["path"] == _UPLOAD:
+                await self._drain(self._in_time(scope, receive))
             await _refuse(send, *refusal)
         elif scope["path"] == "/":
             await self._send_page(scope, receive, send)
         elif scope["path"] in _EVENTS:
-            await self._pass_event(scope, receive, send)
+            await self._pass_event(scope, self._in_time(scope, receive), send)
+        elif scope["path"] == _UPLOAD:
+            await self._pass_upload(scope, self._in_time(scope, receive), send)
         else:
             await self._app(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = dict(scope["headers"])
-        path = scope["path"]
-        if self._hosts is not None and _host(headers) not in self._hosts:
+        path, access = scope["path"], self._access
+        if access.hosts is not None and host_name(headers.get(b"host", b"")) not in access.hosts:
             return 403, "this server is not known by that name; see docs/web.md about proxies"
+        if access.password is not None and not has_password(headers, access.password):
+            return 401, "This page has a password."
+        if scope["method"] not in ("GET", "HEAD") and not is_own(headers, access.public):
+            return 403, "only the page itself can do this"
         if path.startswith(_FILE):
             return None if self._may_fetch(path.removeprefix(_FILE)) else (403, "no such file")
         if path not in _EXACT and not path.startswith(_UNDER):
             return 404, "there is nothing here"
-        if path == f"{_API}/upload":
+        if path == _UPLOAD:
             return self._upload_refusal(headers)
         return None
 
@@ -119,13 +148,41 @@ class Gate:
         declared = headers.get(b"content-length", b"")
         if not declared.isdigit():
             return 411, "an upload must say how large it is"
-        size = int(declared)
+        size = _declared(headers)
         if size > self._limits.file_bytes + _FORM_BYTES:
             most = megabytes(self._limits.file_bytes)
             return 413, f"The file is {megabytes(size)}; at most {most} are allowed."
-        if self._uploads.nbytes() + size > self._limits.upload_bytes:
-            return 507, "The server has no room for more clips now: try again in a while."
         return None
+
+    def _in_time(self, scope: Scope, receive: Receive) -> Receiving:
+        size = min(_declared(dict(scope["headers"])), 2 * self._limits.file_bytes)
+        return Receiving(receive, size=size, stall_seconds=self._limits.stall_seconds)
+
+    async def _pass_upload(self, scope: Scope, receive: Receiving, send: Send) -> None:
+        """An upload, with room kept for all of it, and nothing left of it where it breaks off."""
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await _with_headers(send)(message)
+
+        size = _declared(dict(scope["headers"]))
+        with self._uploads.receiving(size, room=self._limits.upload_bytes) as fits:
+            if fits:
+                try:
+                    await self._app(scope, receive, sending)
+                except Exception as error:
+                    if not receive.ended:
+                        log.warning("an upload could not be taken: %r", error)
+        if not fits:
+            await self._drain(receive)
+            text = "The server has no room for more clips now: try again in a while."
+            await _refuse(send, 507, text)
+        elif not begun and receive.late:
+            await _refuse(send, 408, "The upload came too slowly, or stood still: try again.")
+        elif not begun and not receive.ended:
+            await _refuse(send, 400, "The server cannot take this file: give it another name.")
 
     async def _drain(self, receive: Receive) -> None:
         """Read on for a while: a browser that is cut off as it sends does not show the answer."""
@@ -203,18 +260,23 @@ def _files_in(value: Any) -> Iterator[Any]:
             yield from _files_in(inner)
 
 
-def _host(headers: dict[bytes, bytes]) -> str:
-    """The name under which the server was called."""
-    try:
-        return urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
-    except ValueError:
-        return ""
+def _declared(headers: dict[bytes, bytes]) -> int:
+    """The bytes that a request says it has; no server takes a number of many digits."""
+    declared = headers.get(b"content-length", b"")
+    return int(declared[:19]) if declared.isdigit() else 0
 
 
 def _with_headers(send: Send) -> Send:
+    """Add our headers, and take out those that let pages of other addresses read the reply."""
+
     async def add(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+            kept = [
+                pair
+                for pair in message.get("headers", [])
+                if not pair[0].lower().startswith(b"access-control-")
+            ]
+            message = {**message, "headers": [*kept, *_HEADERS]}
         await send(message)
 
     return add
@@ -228,5 +290,7 @@ async def _refuse(send: Send, status: int, text: str) -> None:
         (b"connection", b"close"),  # what was not read of an upload is not to be waited for
         *_HEADERS,
     ]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Basic realm="Free Video-LLM", charset="UTF-8"'))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

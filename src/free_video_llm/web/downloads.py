@@ -5,17 +5,20 @@ Their names cannot be guessed, and end with the session.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
-import threading
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException, Response
+from fastapi.concurrency import run_in_threadpool
 
 from free_video_llm.answer import Answer
 from free_video_llm.picture import save_comparison, save_picture
 from free_video_llm.web.sessions import Sessions
 
+#: Downloads that may wait while another is drawn; they wait outside the threads that serve pages.
+MOST_WAITING = 8
 _TYPES = {
     "png": "image/png",
     "svg": "image/svg+xml",
@@ -26,15 +29,25 @@ _TYPES = {
 
 def add_downloads(app: FastAPI, sessions: Sessions, folder: Path) -> None:
     """Serve /answers/NAME/why.png and its like: an answer as "why", a comparison as "plans"."""
-    drawing = threading.Lock()
+    drawing = asyncio.Lock()
+    waiting = 0
 
-    def fetch(name: str, file: str) -> Response:
+    async def fetch(name: str, file: str) -> Response:
+        nonlocal waiting
         answers = sessions.find_result(name)
         stem, _, kind = file.partition(".")
         if answers is None or stem not in ("why", "plans") or kind not in _TYPES:
             raise HTTPException(404, "This answer is no longer kept: ask again.")
-        with drawing:  # pictures take a core for a second: one at a time
-            content = render(answers, stem, kind, folder)
+        if waiting >= MOST_WAITING:
+            raise HTTPException(
+                503, "Many pictures are being drawn: try again in a moment.", {"retry-after": "5"}
+            )
+        waiting += 1
+        try:
+            async with drawing:  # pictures take a core for a second: one at a time
+                content = await run_in_threadpool(render, answers, stem, kind, folder)
+        finally:
+            waiting -= 1
         shown = "inline" if kind == "png" else "attachment"
         headers = {
             "content-disposition": f'{shown}; filename="{stem}.{kind}"',

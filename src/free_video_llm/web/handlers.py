@@ -18,7 +18,7 @@ from free_video_llm.pipeline import resolve_plan
 from free_video_llm.plans.presets import PRESETS
 from free_video_llm.web import markup
 from free_video_llm.web.kept_frames import kept_frames
-from free_video_llm.web.limits import check_frames
+from free_video_llm.web.limits import check_frames, check_plan
 from free_video_llm.web.progress import Running
 from free_video_llm.web.service import Progress, Reply, Service, Wish
 from free_video_llm.web.sessions import Asked, Session
@@ -56,9 +56,11 @@ class Handlers:
         try:
             clip = self.service.choose(self.session(request), path)
         except Exception as error:
-            return ("", failed(error), markup.EMPTY, "", *suggestions(None))
+            clip, facts, status = None, "", failed(error)
+        else:
+            facts, status = markup.clip_facts(clip), ""
         questions = suggestions(clip.sample if clip is not None else None)
-        return (markup.clip_facts(clip), "", markup.EMPTY, "", *questions)
+        return (facts, status, changed(markup.EMPTY), changed(""), *questions)
 
     def ask(
         self,
@@ -97,7 +99,7 @@ class Handlers:
         def work(report: Progress) -> str:
             session = self.session(request)
             self.service.choose(session, path)
-            return markup.comparison(self.service.compare(session, wish, plans, report))
+            return markup.comparison(self.service.compare(session, wish, plans or [], report))
 
         yield from reported(work)
 
@@ -112,14 +114,14 @@ class Handlers:
         try:
             self.service.load(model)
         except Exception as error:
-            yield failed(error), markup.notice(before), before, before
+            yield failed(error), changed(markup.notice(before)), changed(before), before
         else:
-            yield "", markup.notice(model), gr.skip(), model
+            yield "", changed(markup.notice(model)), gr.skip(), model
 
     def plan_facts(self, plan: str | None, frames: float, model: str) -> str:
         """What a plan keeps, or what is wrong with it."""
         try:
-            parsed = resolve_plan(plan or "")
+            parsed = resolve_plan(check_plan(plan or "", self.service.limits))
             llm = self.service.models.loaded(model)
             preset = PRESETS.get(parsed.name or "")
             return markup.plan_facts(
@@ -142,9 +144,18 @@ def reported(work: Callable[[Progress], str]) -> Iterator[Outputs]:
     for steps in running:
         yield markup.progress(steps), gr.skip()
     try:
-        yield "", running.result()
+        yield "", changed(running.result())
     except Exception as error:
         yield failed(error), gr.skip()
+
+
+def changed(value: str) -> Any:
+    """A new value for a part that other events skip.
+
+    As a plain value, after a skip, Gradio (6.31) would keep each one for as long as the session
+    lasts: a quarter of a megabyte for an answer.
+    """
+    return gr.update(value=value)
 
 
 def answer_page(reply: Reply, earlier: Sequence[Asked]) -> str:

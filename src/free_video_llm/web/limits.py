@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from free_video_llm.errors import ConfigError, VideoError
+from free_video_llm.errors import ConfigError, VideoError, shown
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import VideoInfo, probe
 
@@ -28,10 +28,13 @@ class Limits:
         clip_seconds: length of a clip.
         frames: the most that may be sampled of a clip.
         queue: questions that may wait; more are refused.
-        sessions: visitors whose clips are kept at a time; beyond, the longest idle one's go.
+        sessions: visitors whose clips are kept at a time; beyond, the longest idle one's go. As
+            many more may have none.
         memory_bytes: watched videos of all visitors together; beyond, the longest unused go.
         idle_seconds: after which a session's clip is deleted, though its page is still open.
+        stall_seconds: longest time in which nothing of a request arrives.
         question_letters: of a question, and of all its options together.
+        plan_letters: of a plan's notation.
     """
 
     file_bytes: int = 200_000_000
@@ -41,7 +44,9 @@ class Limits:
     sessions: int = 50
     memory_bytes: int = 2_000_000_000
     idle_seconds: float = 3600.0
+    stall_seconds: float = 30.0
     question_letters: int = 1000
+    plan_letters: int = 500
 
     @property
     def upload_bytes(self) -> int:
@@ -100,9 +105,22 @@ def check_question(question: str, options: Sequence[str], limits: Limits) -> Non
 
 def check_frames(frames: float, limits: Limits) -> int:
     """The number of frames to sample, if it may be. Raises ConfigError otherwise."""
-    if not 1 <= frames <= limits.frames or frames != int(frames):
-        raise ConfigError(f"frames are a whole number from 1 to {limits.frames}, not {frames:g}")
+    number = isinstance(frames, int | float) and not isinstance(frames, bool)
+    if not number or not 1 <= frames <= limits.frames or frames != int(frames):
+        raise ConfigError(
+            f"frames are a whole number from 1 to {limits.frames}, not {shown(frames)}"
+        )
     return int(frames)
+
+
+def check_plan(text: str, limits: Limits) -> str:
+    """A plan's name or notation, if it is no longer than allowed. Raises ConfigError otherwise."""
+    if len(text) > limits.plan_letters:
+        raise ConfigError(
+            f"the plan has {len(text):,} letters; at most {limits.plan_letters} are allowed: give "
+            "its pathways shorter names"
+        )
+    return text
 
 
 def check_tokens(plan: Plan, *, frames: int, side: int, positions: int) -> None:

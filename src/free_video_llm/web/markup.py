@@ -105,7 +105,7 @@ def clip_facts(clip: Clip | None) -> str:
     name = f"example “{clip.sample}”" if clip.sample else clip.name
     long = f"{length(clip.seconds)}, " if clip.seconds > 0 else ""  # a recording does not say
     return (
-        f'<p class="fvl-facts" data-say="Clip ready"><b>{escape(name)}</b> '
+        f'<p class="fvl-facts" data-say="Clip ready"><b><bdi>{escape(name)}</bdi></b> '
         f"{long}{clip.width}×{clip.height}</p>"
     )
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from free_video_llm import samples
 from free_video_llm.errors import ConfigError, MissingExtraError
 from free_video_llm.pipeline import VideoLLM
-from free_video_llm.web.allow_list import Gate
+from free_video_llm.web.allow_list import Access, Gate
 from free_video_llm.web.folder import private_folder
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
@@ -46,6 +46,8 @@ class Settings:
         models: names on offer, the first of which is loaded before anybody comes.
         plan, frames: what a new page shows.
         root_path: the address under which a proxy shows the page, where it is not its own.
+        allowed_hosts: further names under which the server may be called.
+        password: that visitors have to give, under any user's name; None for none.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +57,8 @@ class Settings:
     frames: int = 50
     limits: Limits = field(default_factory=Limits)
     root_path: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ def serve(
     """
     # The default would end the process on the spot, the uploads left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with site(settings, load) as made:
         runner(made, ready).run(sockets=[made.socket])
 
@@ -189,25 +195,29 @@ def _app(settings: Settings, service: Service, folder: Path) -> tuple[Gate, Call
         uploads=service.sessions.uploads,
         shown=samples.FOLDER,
         limits=settings.limits,
-        hosts=_hosts(settings),
+        access=_access(settings),
     )
     return gate, stop
 
 
-def _hosts(settings: Settings) -> frozenset[str] | None:
-    """Names under which the server may be called: any, where it listens to other machines."""
-    if settings.host not in LOCAL:
-        return None
-    public = urlsplit(settings.root_path or "").hostname
-    return frozenset((*LOCAL, public) if public else LOCAL)
+def _access(settings: Settings) -> Access:
+    """Who may come: under any name, where other machines may come and no names are given."""
+    public = urlsplit(settings.root_path or "")
+    names = {name.lower() for name in (*settings.allowed_hosts, public.hostname) if name}
+    hosts = None if settings.host not in LOCAL and not names else frozenset({*LOCAL, *names})
+    if hosts is not None and settings.host not in ("0.0.0.0", "::"):
+        hosts |= {settings.host}
+    return Access(hosts=hosts, public=public.netloc.lower() or None, password=settings.password)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # a port that was just left; on Windows it would be one still in use
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # until then another server may bind as well, and fail much later
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or str(error)

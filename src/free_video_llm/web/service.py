@@ -109,7 +109,7 @@ class Service:
             raise ConfigError("there is no clip yet: drop one, record one, or choose an example")
         bounds.check_question(wish.question, wish.options, self.limits)
         frames = bounds.check_frames(wish.frames, self.limits)
-        plans = [resolve_plan(text) for text in texts]
+        plans = [resolve_plan(bounds.check_plan(text, self.limits)) for text in texts]
         progress("wait" if self.models.loaded(wish.model) else "load", 0, 0)
         with self.models.use(wish.model) as llm:
             all_released = all(plan.rules == "released" for plan in plans)

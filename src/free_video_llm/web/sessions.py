@@ -86,6 +86,8 @@ class Session:
 class Sessions:
     """All sessions. May be used from many threads.
 
+    A page that has not sent a clip costs nobody theirs: those without one make room for each other.
+
     Args:
         clock: seconds that only go forward.
     """
@@ -101,20 +103,30 @@ class Sessions:
         return len(self._sessions)
 
     def get(self, name: str) -> Session:
-        """The session of that name, begun if need be; the longest idle one goes for a new one."""
+        """The session of that name, begun if need be.
+
+        The longest idle one that has no clip goes for a new one.
+        """
         with self._lock:
             session = self._sessions.get(name)
             if session is None:
-                while len(self._sessions) >= self.limits.sessions:
-                    self.end(next(iter(self._sessions)))
+                self._make_room(lambda other: other.clip is None)
                 session = self._sessions[name] = Session(name)
             self._sessions.move_to_end(name)
             session.used = self._clock()
             return session
 
+    def _make_room(self, counts: Callable[[Session], bool]) -> None:
+        """End the longest idle sessions of those that count, so that there is room for one more."""
+        counted = [name for name, session in self._sessions.items() if counts(session)]
+        for name in counted[: max(0, len(counted) - self.limits.sessions + 1)]:
+            self.end(name)
+
     def choose(self, session: Session, clip: Clip | None) -> None:
         """Another clip, or none: what belonged to the one before is dropped and deleted."""
         with self._lock:
+            if clip is not None and not session.ended:
+                self._make_room(lambda other: other.clip is not None and other is not session)
             before = session.clip
             session.clip, session.watched = clip, None
             session.asked.clear()
