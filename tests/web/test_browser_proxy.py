@@ -47,6 +47,17 @@ def proxy(listening: socket.socket, target: str) -> Iterator[None]:
         thread.join(20)
 
 
+def test_the_page_works_behind_its_password(llm, chromium):
+    with (
+        running(llm, password="sesam") as server,
+        Visitor(chromium, server.url, password="sesam") as visitor,
+    ):
+        visitor.example("star")
+        visitor.ask("What color is the star?")
+        assert visitor.answer_to("What color is the star?") == "red"
+        assert visitor.errors == []
+
+
 def test_the_page_works_under_another_name_and_path(llm, chromium):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ from free_video_llm.cli.web import offered
 from free_video_llm.web.uploads import Uploads
 
 pytest.importorskip("gradio", reason="the extra web is not installed")
+from free_video_llm.web import downloads
+from free_video_llm.web.downloads import MOST_WAITING
+
 httpx = pytest.importorskip("httpx", reason="the extra web is not installed")
 API = "/gradio_api"
 STAR = Path(samples.find("sample:star"))
@@ -144,7 +150,10 @@ def test_the_server_answers_only_to_its_names(client):
 def test_starting_and_ending_by_ctrl_c_leaves_nothing(tmp_path: Path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "free_video_llm.cli.main", "web", "--port", "0"]
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130)):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # the terminal was closed
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -163,9 +172,39 @@ def test_starting_and_ending_by_ctrl_c_leaves_nothing(tmp_path: Path):
                     _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-        assert process.returncode == code
+        assert process.returncode == 130
         assert errors.strip() == "fvl: interrupted"
         assert list(tmp_path.glob("fvl-web-*")) == []
+
+
+def test_downloads_wait_in_a_line_that_is_bounded(server, client, llm, monkeypatch):
+    sessions = server.service.sessions
+    session = sessions.get("drawing")
+    answer = llm.watch("sample:star", frames=4).ask("Is there a star?")
+    address = f"/answers/{sessions.add_result(session, 'answer', (answer,))}/why.png"
+    go_on = threading.Event()
+
+    def render(*_: Any) -> bytes:
+        assert go_on.wait(60)
+        return b"picture"
+
+    monkeypatch.setattr(downloads, "render", render)
+    with ThreadPoolExecutor(MOST_WAITING + 3) as pool:
+        asked = [pool.submit(client.get, address, timeout=60) for _ in range(MOST_WAITING + 3)]
+        refused = list(itertools.islice(as_completed(asked), 3))  # none is drawn yet
+        assert client.get("/config").status_code == 200  # served all the while
+        go_on.set()
+    for future in refused:
+        assert future.result().status_code == 503
+        assert future.result().json()["detail"].startswith("Many pictures are being drawn")
+    drawn = [future.result().content for future in asked if future not in refused]
+    assert drawn == [b"picture"] * MOST_WAITING
+
+
+def test_nobody_s_page_costs_little(server):
+    queue = server.app._app.routes[-1].app.get_blocks()._queue
+    assert queue.sleep_when_free == 0.05
+    assert queue.stopped is False
 
 
 def test_wrong_options_are_told_in_one_line(capsys):

@@ -23,9 +23,20 @@ new MutationObserver(() => {
 class Visitor:
     """One browser context with one page; nothing is shared with another visitor."""
 
-    def __init__(self, browser: Any, url: str, *, width: int = 1280, height: int = 900) -> None:
+    def __init__(
+        self,
+        browser: Any,
+        url: str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        password: str | None = None,
+    ) -> None:
         self.url = url
-        self.context = browser.new_context(viewport={"width": width, "height": height})
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height},
+            http_credentials=password and {"username": "me", "password": password},
+        )
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         self.requests: list[str] = []

@@ -177,8 +177,9 @@ _SIZES = (
 
 def check_sizes(data: Mapping[str, Any], folder: Path) -> None:
     """Raise CheckpointError where a config.json has a size that is no whole number above 0."""
-    for part in (data, *(data.get(name) for name in ("text_config", "vision_config"))):
-        for name in _SIZES if isinstance(part, Mapping) else ():
+    parts = [data, *(data.get(name) for name in ("text_config", "vision_config"))]
+    for part in (part for part in parts if isinstance(part, Mapping)):
+        for name in _SIZES:
             size = part.get(name)
             whole = isinstance(size, int) and not isinstance(size, bool)
             if size is not None and not (whole and size > 0):

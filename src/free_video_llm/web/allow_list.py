@@ -108,8 +108,8 @@ class Gate:
             "headers": without_foreign_names(scope["headers"], self._access.hosts),
         }
         if refusal is not None:
-            if scope["path"] == _UPLOAD:
-                await self._drain(self._in_time(scope, receive))
+            most = 2 * self._limits.file_bytes if scope["path"] == _UPLOAD else _EVENT_BYTES
+            await _drain(self._in_time(scope, receive), most)
             await _refuse(send, *refusal)
         elif scope["path"] == "/":
             await self._send_page(scope, receive, send)
@@ -160,12 +160,14 @@ class Gate:
 
     async def _pass_upload(self, scope: Scope, receive: Receiving, send: Send) -> None:
         """An upload, with room kept for all of it, and nothing left of it where it breaks off."""
-        begun = False
+        failed = False
 
         async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await _with_headers(send)(message)
+            nonlocal failed
+            if message["type"] == "http.response.start":
+                failed = message["status"] >= 400 and message["status"] != 413
+            if not failed:  # Gradio's words for it would be a traceback's, or none
+                await _with_headers(send)(message)
 
         size = _declared(dict(scope["headers"]))
         with self._uploads.receiving(size, room=self._limits.upload_bytes) as fits:
@@ -173,25 +175,17 @@ class Gate:
                 try:
                     await self._app(scope, receive, sending)
                 except Exception as error:
+                    failed = True
                     if not receive.ended:
                         log.warning("an upload could not be taken: %r", error)
         if not fits:
-            await self._drain(receive)
+            await _drain(receive, 2 * self._limits.file_bytes)
             text = "The server has no room for more clips now: try again in a while."
             await _refuse(send, 507, text)
-        elif not begun and receive.late:
+        elif receive.late:
             await _refuse(send, 408, "The upload came too slowly, or stood still: try again.")
-        elif not begun and not receive.ended:
+        elif failed and not receive.ended:
             await _refuse(send, 400, "The server cannot take this file: give it another name.")
-
-    async def _drain(self, receive: Receive) -> None:
-        """Read on for a while: a browser that is cut off as it sends does not show the answer."""
-        left = 2 * self._limits.file_bytes
-        while left > 0:
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
 
     async def _pass_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An event, if it names no file but those that may be fetched.
@@ -245,6 +239,15 @@ class Gate:
             await send({"type": "http.response.body", "body": page})
 
         await self._app({**scope, "headers": plain}, receive, hold)
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Read on for a while: who is cut off while sending may not see the answer."""
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
 
 
 def _files_in(value: Any) -> Iterator[Any]:

@@ -17,7 +17,8 @@ from free_video_llm.answer import Answer
 from free_video_llm.picture import save_comparison, save_picture
 from free_video_llm.web.sessions import Sessions
 
-#: Downloads that may wait while another is drawn; they wait outside the threads that serve pages.
+#: Downloads that may be under way, one of them being drawn and the others waiting outside the
+#: threads that serve pages.
 MOST_WAITING = 8
 _TYPES = {
     "png": "image/png",

@@ -204,9 +204,8 @@ def _access(settings: Settings) -> Access:
     """Who may come: under any name, where other machines may come and no names are given."""
     public = urlsplit(settings.root_path or "")
     names = {name.lower() for name in (*settings.allowed_hosts, public.hostname) if name}
-    hosts = None if settings.host not in LOCAL and not names else frozenset({*LOCAL, *names})
-    if hosts is not None and settings.host not in ("0.0.0.0", "::"):
-        hosts |= {settings.host}
+    any_name = settings.host not in LOCAL and not settings.allowed_hosts
+    hosts = None if any_name else frozenset({*LOCAL, *names, settings.host})
     return Access(hosts=hosts, public=public.netloc.lower() or None, password=settings.password)
 
 
