@@ -99,6 +99,17 @@ def first_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
+def described(error: BaseException) -> str:
+    """An error of any kind in one line: its type, and what it says.
+
+    Examples:
+        >>> described(ValueError("no\\nmore")), described(MemoryError())
+        ('ValueError: no', 'MemoryError')
+    """
+    name, said = type(error).__name__, first_line(error)
+    return name if said == name else f"{name}: {said}"
+
+
 def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
     """Make a misspelt keyword of a public call a ConfigError that names the nearest right one.
 

@@ -36,7 +36,7 @@ def row(
     tokens: int = 10,
     batch: int = 2,
 ) -> dict[str, Any]:
-    """A row as `answering.py` writes it; without a prediction a failed one."""
+    """A row as `row.py` writes it; without a prediction a failed one."""
     part: dict[str, Any] = {
         "row": number,
         "video": video or f"v{number // 4}",
@@ -95,12 +95,17 @@ def write_run(
     return run
 
 
+def made_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """A run's rows as plain values, in the question file's order."""
+    return sorted((row.to_dict() for row in run.rows()), key=lambda row: row["row"])
+
+
 def write_judge(
     run: RunFolder, verdicts: dict[int, tuple[str, float] | None], name: str = "j"
 ) -> None:
     """A judge's file: a verdict for each row, None where it failed; other rows were not judged."""
     lines = []
-    for r in run.rows():
+    for r in made_rows(run):
         if r["status"] != "answered":
             continue
         part = {"row": r["row"], "video": r["video"], "question": r["question"], "key": "k"}

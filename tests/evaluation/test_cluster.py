@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import made_rows
 from test_run import lines
 
 from free_video_llm.cli.main import main
@@ -49,7 +50,7 @@ def finish(running: subprocess.Popen[str]) -> str:
 def rows(config: RunConfig) -> list[dict[str, Any]]:
     """All that a run says, apart from how long it took."""
     folder = RunFolder(Path(config.outputs) / "toy" / config.name)
-    found = sorted(folder.rows(), key=lambda row: row["row"])
+    found = made_rows(folder)
     return [{key: value for key, value in row.items() if key != "timings"} for row in found]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from faulty_server import GOOD, serve
-from made_runs import row, write_run
+from made_runs import made_rows, row, write_run
 
 pytest.importorskip("openai", reason="the judge extra is not installed")
 
@@ -80,7 +80,7 @@ def test_nothing_is_paid_for_twice(run, tmp_path):
         judge = judge_at(server.url)
         ask(run, judge)
         assert ask(run, judge).requests == 0
-        again = write_run(tmp_path / "other", [*run.rows()])
+        again = write_run(tmp_path / "other", made_rows(run))
         assert ask(again, judge).requests == 0
         same = [row(i, "the same prediction") | {"question": "q?"} for i in range(1, 4)]
         tally = ask(write_run(tmp_path / "same", same), judge)

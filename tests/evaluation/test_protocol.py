@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_runs import row as made_row
 from shared_files import SHARED
 
 from free_video_llm.evaluation.judge_server import Judge
 from free_video_llm.evaluation.protocol import Verdict, messages, read_verdict
+from free_video_llm.evaluation.row import Row
 
 
 def test_the_words_are_the_field_s():
@@ -74,15 +76,16 @@ def test_any_reply_is_a_verdict_within_bounds_or_a_reason(reply):
 
 
 def test_a_key_depends_on_everything_that_decides_the_reply():
-    row = {"question": "q", "answer": "a", "prediction": "p"}
+    plain = made_row(1, "p", answer="a")
+    row = Row.from_dict(plain)
     judge = Judge(model="m", base_url="http://x/v1")
     others = [
         Judge(model="n", base_url="http://x/v1").key(row),
         Judge(model="m", base_url="http://y/v1").key(row),
         Judge(model="m", base_url="http://x/v1", seed=1).key(row),
-        judge.key(row | {"prediction": "p "}),
-        judge.key(row | {"answer": "b"}),
+        judge.key(Row.from_dict(plain | {"prediction": "p "})),
+        judge.key(Row.from_dict(plain | {"answer": "b"})),
     ]
     assert len({judge.key(row), *others}) == 6
-    assert judge.key(dict(row, row=7)) == judge.key(row)
+    assert judge.key(Row.from_dict(plain | {"row": 7})) == judge.key(row)
     assert Judge(model="m", base_url="http://x/v1/", concurrency=3).key(row) == judge.key(row)

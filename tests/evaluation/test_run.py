@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from made_questions import write_csv
+from made_runs import made_rows
 
 from free_video_llm import VideoLLM
 from free_video_llm.benchmarks import Question
 from free_video_llm.errors import CheckpointError, ConfigError
 from free_video_llm.evaluation.config import RunConfig, Task
 from free_video_llm.evaluation.config_file import print_config
+from free_video_llm.evaluation.jsonl import LineWriter
+from free_video_llm.evaluation.row import Row
 from free_video_llm.evaluation.run import Progress, run_task
 from free_video_llm.evaluation.run_dir import RunFolder, find_run
 from free_video_llm.evaluation.units import Shard, divide
@@ -27,7 +30,7 @@ def answers(config: RunConfig) -> dict[int, tuple]:
     folder = RunFolder(Path(config.outputs) / config.tasks[0].set / config.name)
     return {
         row["row"]: (row["status"], row.get("prediction"), row.get("token_ids"), row.get("reason"))
-        for row in folder.rows()
+        for row in made_rows(folder)
     }
 
 
@@ -46,7 +49,7 @@ def test_every_question_has_a_row_with_its_tokens_and_evidence(config, loader):
     assert (outcome.rows, outcome.answered, outcome.failed, outcome.not_reached) == (40, 40, 0, 0)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     assert (seen[0].done, seen[-1].done, seen[-1].new, seen[-1].wanted) == (0, 40, 40, 40)
-    rows = sorted(find_run(outcome.folder).rows(), key=lambda row: row["row"])
+    rows = made_rows(find_run(outcome.folder))
     assert [row["row"] for row in rows] == list(range(1, 41))
     for row in rows:
         assert row["status"] == "answered"
@@ -299,10 +302,7 @@ def test_a_cache_saves_the_encoding_and_changes_nothing(config, model, loader, t
     run_task(again, again.tasks[0], load=loader, cache=cache)
     plain = replace(config, name="plain")
     run_task(plain, plain.tasks[0], load=loader)
-    rows = [
-        sorted(RunFolder(Path(c.outputs) / "toy" / c.name).rows(), key=lambda row: row["row"])
-        for c in (again, plain)
-    ]
+    rows = [made_rows(RunFolder(Path(c.outputs) / "toy" / c.name)) for c in (again, plain)]
     assert all(row["timings"]["encode"] == 0 for row in rows[0])
     assert all(row["timings"]["encode"] > 0 for row in rows[1])
     for row in (*rows[0], *rows[1]):
@@ -374,8 +374,9 @@ def test_two_runs_at_once_are_refused(config, loader):
 
 def test_rows_that_are_not_in_the_question_file_are_refused(config, loader):
     outcome = run_task(config, config.tasks[0], load=loader, limit=1)
-    with (outcome.folder / "results.jsonl").open("a") as file:
-        file.write('{"row": 99, "video": "x", "question": "y", "status": "answered"}\n')
+    foreign = Row(Question(row=99, video="x", question="y", answer="z"), reason="none")
+    with LineWriter(outcome.folder / "results.jsonl") as writer:
+        writer.append([foreign.to_dict()])
     with pytest.raises(ConfigError, match="not in the question file: row 99"):
         run_task(config, config.tasks[0], load=loader)
 
@@ -399,7 +400,7 @@ def test_multiple_choice_gives_the_options_to_the_model(config, loader, tmp_path
     config = replace(config, tasks=(task,))
     outcome = run_task(config, task, load=loader)
     assert (outcome.answered, outcome.failed) == (1, 1)
-    row, failed = sorted(find_run(outcome.folder).rows(), key=lambda r: r["row"])
+    row, failed = made_rows(find_run(outcome.folder))
     assert row["options"] == ["a", "b", "c", "d", "e"]
     assert failed["reason"] == "the correct answer is not among the options"
 

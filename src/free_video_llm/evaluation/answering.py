@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from free_video_llm.benchmarks.base import Question
 from free_video_llm.benchmarks.videos import VideoFolder
-from free_video_llm.errors import FreeVideoLLMError
+from free_video_llm.errors import FreeVideoLLMError, described
+from free_video_llm.evaluation.row import Answered, Row
 from free_video_llm.evaluation.units import Unit
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from free_video_llm.pipeline import Video, VideoLLM
     from free_video_llm.plans.plan import Plan
     from free_video_llm.video.read import Mode, Resize
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def _watch(
                 cache=cache,
             )
     except Exception as error:
-        return _reason(error)
+        return described(error)
 
 
 def _answer_batch(
@@ -100,7 +99,7 @@ def _answer_batch(
         problem = question.problem
         video = watched.get(question.video, "")
         if problem is not None or isinstance(video, str):
-            rows[question.row] = failed_row(question, problem or str(video))
+            rows[question.row] = Row(question, reason=problem or str(video))
         else:
             ready.append((question, video))
     try:
@@ -119,7 +118,7 @@ def _answer_alone(llm: VideoLLM, pair: tuple[Question, Video], settings: Setting
     try:
         return answered_row(pair[0], _ask(llm, [pair], settings)[0])
     except Exception as error:
-        return failed_row(pair[0], _reason(error))
+        return Row(pair[0], reason=described(error))
 
 
 def _ask(
@@ -153,30 +152,7 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _reason(error: BaseException) -> str:
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    name = type(error).__name__
-    return (f"{name}: {first.strip()}" if first else name)[:500]
-
-
 # --- rows ------------------------------------------------------------------------------------
-
-
-def _question_part(question: Question) -> Row:
-    return {
-        "row": question.row,
-        "video": question.video,
-        "question": question.question,
-        "answer": question.answer,
-        "options": list(question.options),
-        "kind": question.kind,
-        "question_id": question.question_id,
-    }
-
-
-def failed_row(question: Question, reason: str) -> Row:
-    """The row of a question that has no answer, with the reason."""
-    return _question_part(question) | {"status": "failed", "reason": reason}
 
 
 def answered_row(question: Question, answer: Answer, *, batch: int = 1) -> Row:
@@ -190,19 +166,19 @@ def answered_row(question: Question, answer: Answer, *, batch: int = 1) -> Row:
     data = answer.to_dict()
     if not all(math.isfinite(score) for score in data["evidence"]["sampled"]["scores"]):
         raise FreeVideoLLMError("a frame's similarity is not a number: try dtype: float32")
-    return _question_part(question) | {
-        "status": "answered",
-        "prediction": data["answer"],
-        "token_ids": data["token_ids"],
-        "tokens": data["tokens"],
-        "timings": {name: round(value, 6) for name, value in data["timings"].items()},
-        "batch": batch,
-        "evidence": short_evidence(data["evidence"]),
-        "warnings": data["warnings"],
-    }
+    said = Answered(
+        prediction=data["answer"],
+        token_ids=tuple(data["token_ids"]),
+        tokens=data["tokens"],
+        timings={name: round(value, 6) for name, value in data["timings"].items()},
+        batch=batch,
+        evidence=short_evidence(data["evidence"]),
+        warnings=tuple(data["warnings"]),
+    )
+    return Row(question, said)
 
 
-def short_evidence(evidence: dict[str, Any]) -> Row:
+def short_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
     """The evidence without what takes much room: which frames of which pathway, when, which box."""
     pathways = [
         {
@@ -229,8 +205,3 @@ def short_evidence(evidence: dict[str, Any]) -> Row:
         },
         "pathways": pathways,
     }
-
-
-def identity_of(row: Row) -> tuple[int, str, str]:
-    """A row's identity; see `Question.identity`."""
-    return row["row"], row["video"], row["question"]

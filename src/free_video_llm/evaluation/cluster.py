@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.errors import ConfigError, FreeVideoLLMError, MissingExtraError
+from free_video_llm.evaluation.row import Row
 
 if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
-    from free_video_llm.evaluation.answering import Row
     from free_video_llm.evaluation.task import RunTask
     from free_video_llm.evaluation.units import Unit
 
@@ -88,7 +88,7 @@ def answer_on_cluster(
             value = json.loads(result["result"])
             if "error" in value:
                 raise ConfigError(f"a worker could not start: {value['error']}")
-            yield value["model"], value["rows"]
+            yield value["model"], [Row.from_dict(row) for row in value["rows"]]
     except ray.exceptions.RayError as error:
         raise FreeVideoLLMError(
             f"Ray gave up ({type(error).__name__}: {_last_line(error)}); what was finished is "
@@ -150,7 +150,7 @@ class _Worker:
             missing=lambda question: question.row not in finished,
             cache=self.cache,
         )
-        return {"model": self.model, "rows": [row for part in answered for row in part]}
+        return {"model": self.model, "rows": [row.to_dict() for part in answered for row in part]}
 
 
 def _start_ray(devices: str | None, workers: int) -> tuple[Any, bool]:

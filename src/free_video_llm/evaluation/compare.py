@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from free_video_llm.errors import ConfigError, one_of
-from free_video_llm.evaluation.answering import identity_of
 from free_video_llm.evaluation.report import JudgeFile, read_judges
+from free_video_llm.evaluation.row import Identity, Row
 from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.evaluation.statistics import (
     Difference,
@@ -75,7 +75,7 @@ class Comparison:
 class _Run:
     name: str
     about: dict[str, Any]
-    rows: Mapping[tuple[int, str, str], dict[str, Any]]
+    rows: Mapping[Identity, Row]
     judges: Mapping[str, JudgeFile]
 
 
@@ -108,13 +108,13 @@ def _load(folder: RunFolder) -> _Run:
     about = folder.read_run()
     if about is None:
         raise ConfigError(f"no run in {folder.path}: it has no run.json")
-    rows = {identity_of(row): row for row in folder.rows() if row["status"] == "answered"}
+    rows = {row.identity: row for row in folder.rows() if row.answer is not None}
     judges = {judge.name: judge for judge in read_judges(folder)}
     return _Run(f"{about['set']}/{folder.path.name}", about, rows, judges)
 
 
 def _choose_metric(runs: Sequence[_Run], metric: str | None) -> str:
-    choices = any(row["options"] for row in runs[0].rows.values())
+    choices = any(row.question.options for row in runs[0].rows.values())
     common = [name for name in runs[0].judges if all(name in run.judges for run in runs)]
     allowed = ["choice"] if choices else [*common, "contains", "exact", "f1"]
     if metric is None:
@@ -123,7 +123,7 @@ def _choose_metric(runs: Sequence[_Run], metric: str | None) -> str:
     return metric
 
 
-def _values(run: _Run, metric: str) -> dict[tuple[int, str, str], float]:
+def _values(run: _Run, metric: str) -> dict[Identity, float]:
     """The metric of every row that has it."""
     if metric in METRICS:
         return {identity: mark(row).marks[metric] for identity, row in run.rows.items()}
@@ -142,9 +142,7 @@ def _compare(first: _Run, second: _Run, metric: str, seed: int) -> Comparison:
             f"{first.name} and {second.name} have no row in common that both answered"
         )
     a, b = [ours[i] for i in pairs], [theirs[i] for i in pairs]
-    tokens = [
-        [run.rows[identity]["tokens"]["visual"] for identity in pairs] for run in (first, second)
-    ]
+    tokens = [_visual_tokens(run, pairs) for run in (first, second)]
     p = discordant = None
     if metric != "f1":
         worse = sum(x > y for x, y in zip(a, b, strict=True))
@@ -165,6 +163,11 @@ def _compare(first: _Run, second: _Run, metric: str, seed: int) -> Comparison:
         equal_tokens=tokens[0] == tokens[1],
         notes=_notes(first, second, metric),
     )
+
+
+def _visual_tokens(run: _Run, pairs: Sequence[Identity]) -> list[int]:
+    answers = [run.rows[identity].answer for identity in pairs]
+    return [answer.tokens["visual"] for answer in answers if answer is not None]
 
 
 def _notes(first: _Run, second: _Run, metric: str) -> tuple[str, ...]:

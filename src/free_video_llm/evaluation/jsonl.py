@@ -95,7 +95,12 @@ class LineWriter:
             )
             for value in values
         ]
-        before = os.fstat(self._file).st_size
+        about = os.fstat(self._file)
+        if about.st_nlink == 0:  # what is written now would be lost, and everything after it
+            raise ConfigError(
+                f"{self.path} was deleted while it was written: the same command begins again"
+            )
+        before = about.st_size
         try:
             for line in lines:
                 written = 0

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.answering import Row
 from free_video_llm.evaluation.jsonl import LineWriter, read_lines, write_whole
 from free_video_llm.evaluation.judge_client import check_url, open_client
 from free_video_llm.evaluation.judge_server import Judge, reason_of, request_reply
 from free_video_llm.evaluation.protocol import Verdict, protocol_hash, read_verdict
+from free_video_llm.evaluation.row import Row
 from free_video_llm.evaluation.run_dir import RunFolder
 
 #: So many failures of the server in a row, and the rest is left for another time.
@@ -88,8 +88,8 @@ class Judging:
         check_url(judge.url)
         self.run = run
         self.judge = judge
-        self.rows = [row for row in run.rows() if row["status"] == "answered"]
-        if any(row["options"] for row in self.rows):
+        self.rows = [row for row in run.rows() if row.answer is not None]
+        if any(row.question.options for row in self.rows):
             raise ConfigError("multiple choice is scored by letter and needs no judge: fvl report")
         self.keys = [judge.key(row) for row in self.rows]
         self.replies_file = Path(replies) / f"{judge.slug}.jsonl"
@@ -278,9 +278,9 @@ class Judging:
         }
         write_whole(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
 
-    def _judgement(self, row: Row, key: str) -> Row:
-        known = self._known[key]
-        part: Row = {"row": row["row"], "video": row["video"], "question": row["question"]}
+    def _judgement(self, row: Row, key: str) -> dict[str, Any]:
+        known, (number, video, question) = self._known[key], row.identity
+        part: dict[str, Any] = {"row": number, "video": video, "question": question}
         part |= {"key": key, "attempts": known.attempts}
         if known.verdict is not None:
             said = "yes" if known.verdict.yes else "no"

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from free_video_llm.errors import ConfigError, one_of, shown
-from free_video_llm.evaluation.answering import Row
 from free_video_llm.evaluation.judge_client import DEFAULT_URL, hide_secrets
 from free_video_llm.evaluation.protocol import REPLY_SCHEMA, messages
+from free_video_llm.evaluation.row import Row
 
 #: US dollars for a million tokens in and out. OpenAI's price page could not be read; these are what
 #: others note of it, looked up on 25 November 2026: burncloud.com and multi-router.ai for the first
@@ -95,11 +95,12 @@ class Judge:
         return re.sub(r"[^A-Za-z0-9._@-]+", "_", self.model + server).strip("._")[:120] or "judge"
 
     def request(self, row: Row) -> dict[str, Any]:
-        """What decides the reply to a row, and is its key."""
+        """What decides the reply to an answered row, and is its key."""
+        said = row.answer.prediction if row.answer is not None else ""
         return {
             "url": self.url,
             "model": self.model,
-            "messages": messages(row["question"], row["answer"], row["prediction"]),
+            "messages": messages(row.question.question, row.question.answer, said),
             **self.parameters(),
             "reply_format": self.reply_format,
         }

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.answering import identity_of
 from free_video_llm.evaluation.jsonl import read_lines
+from free_video_llm.evaluation.row import Identity, read_identity
 from free_video_llm.evaluation.run_dir import RunFolder
 from free_video_llm.evaluation.summary import (
     Costs,
@@ -97,9 +97,24 @@ def read_judges(run: RunFolder) -> tuple[JudgeFile, ...]:
             raise ConfigError(
                 f"{path.with_suffix('.json')} is missing or damaged: judge again"
             ) from None
-        verdicts = {identity_of(line): line for line in read_lines(path)}
+        verdicts = dict(_verdicts(path))
         judges.append(JudgeFile(path.stem.removeprefix("judge-"), about, verdicts))
     return tuple(judges)
+
+
+def _verdicts(path: Path) -> Iterator[tuple[Identity, dict[str, Any]]]:
+    for number, line in enumerate(read_lines(path), start=1):
+        status, score = line.get("status"), line.get("score")
+        judged = status == "judged" and line.get("pred") in ("yes", "no")
+        judged = judged and isinstance(score, int | float) and not isinstance(score, bool)
+        try:
+            if not judged and status not in ("judge-failed", "not judged"):
+                raise ValueError("it has no verdict, and no reason for none")
+            yield read_identity(line), line
+        except ValueError as error:
+            raise ConfigError(
+                f"{path}: line {number} is no judgement: {error}; judge again"
+            ) from None
 
 
 def make_report(run: RunFolder, *, sample: int = SAMPLE, seed: int = 0) -> Report:
@@ -111,12 +126,12 @@ def make_report(run: RunFolder, *, sample: int = SAMPLE, seed: int = 0) -> Repor
     about = run.read_run()
     if about is None:
         raise ConfigError(f"no run in {run.path}: it has no run.json")
-    marked = sorted((mark(row) for row in run.rows()), key=lambda m: int(m.row["row"]))
+    marked = sorted((mark(row) for row in run.rows()), key=lambda m: m.row.question.row)
     judges = read_judges(run)
     verdicts = {judge.name: judge.verdicts for judge in judges}
     by_kind: dict[str, list[Marked]] = {kind: [] for kind in about["questions"]["kinds"]}
     for m in marked:
-        by_kind.setdefault(m.row["kind"], []).append(m)
+        by_kind.setdefault(m.row.question.kind, []).append(m)
     kinds = tuple(
         summarise(kind, about["questions"]["kinds"].get(kind, 0), rows, verdicts)
         for kind, rows in by_kind.items()
@@ -139,7 +154,7 @@ def _reasons(marked: Sequence[Marked]) -> tuple[tuple[str, int], ...]:
     for m in marked:
         if not m.answered:
             # One reason for all videos: what is quoted differs from row to row.
-            reason = "…".join(m.row["reason"].split("'")[::2]) or m.row["reason"]
+            reason = "…".join(m.row.reason.split("'")[::2]) or m.row.reason
             counts[reason] = counts.get(reason, 0) + 1
     return tuple(sorted(counts.items(), key=lambda item: -item[1])[:20])
 
@@ -148,12 +163,12 @@ def _worst(marked: Sequence[Marked], judges: Sequence[JudgeFile], count: int) ->
     """Wrong answers, the furthest off first: by the first judge's score, or by token F1."""
 
     def badness(m: Marked) -> tuple[float, float, int]:
-        verdict = judges[0].verdicts.get(identity_of(m.row), {}) if judges else {}
+        verdict = judges[0].verdicts.get(m.row.identity, {}) if judges else {}
         right = m.marks.get("f1", m.marks.get("choice", 0.0))
-        return float(verdict.get("score", 5.0)), right, int(m.row["row"])
+        return float(verdict.get("score", 5.0)), right, m.row.question.row
 
     def wrong(m: Marked) -> bool:
-        verdict = judges[0].verdicts.get(identity_of(m.row), {}) if judges else {}
+        verdict = judges[0].verdicts.get(m.row.identity, {}) if judges else {}
         if "pred" in verdict:
             return bool(verdict["pred"] == "no")
         return not m.marks.get("choice", m.marks.get("contains", 0.0))
@@ -167,6 +182,8 @@ def _random(marked: Sequence[Marked], count: int, seed: int) -> list[Marked]:
 
 
 def _sample_row(m: Marked, judges: Sequence[JudgeFile]) -> dict[str, Any]:
-    said = {judge.name: judge.verdicts.get(identity_of(m.row)) for judge in judges}
-    kept = {key: m.row[key] for key in m.row if key not in ("token_ids", "timings", "batch")}
+    said = {judge.name: judge.verdicts.get(m.row.identity) for judge in judges}
+    kept = m.row.to_dict()
+    for name in ("token_ids", "timings", "batch"):
+        kept.pop(name, None)
     return kept | {"marks": dict(m.marks), "letter": m.letter, "judges": said}

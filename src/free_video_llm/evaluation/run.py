@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from free_video_llm.benchmarks.videos import VideoFolder
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.answering import Row, answer_unit, identity_of
+from free_video_llm.evaluation.answering import answer_unit
 from free_video_llm.evaluation.config import RunConfig, Task
 from free_video_llm.evaluation.jsonl import LineWriter
 from free_video_llm.evaluation.provenance import (
@@ -25,6 +25,7 @@ from free_video_llm.evaluation.provenance import (
     questions_hash,
     versions,
 )
+from free_video_llm.evaluation.row import Identity, Row
 from free_video_llm.evaluation.task import RunTask, load_model, prepare_task, questions_source
 from free_video_llm.evaluation.units import Shard, Unit, divide
 
@@ -120,10 +121,10 @@ def run_task(
             tell()
             pending = [u for u in units if any(q.identity not in status for q in u.questions)]
             for rows in _answers(run, pending, status, workers, cache, load):
-                fresh = [row for row in rows if identity_of(row) not in status]
-                writer.append(fresh)
-                status.update({identity_of(row): row["status"] for row in fresh})
-                done.update(row["status"] for row in fresh)
+                fresh = [row for row in rows if row.identity not in status]
+                writer.append(row.to_dict() for row in fresh)
+                status.update({row.identity: row.status for row in fresh})
+                done.update(row.status for row in fresh)
                 new += len(fresh)
                 tell()
         counts = Counter(_read_status(run).values())
@@ -141,7 +142,7 @@ def run_task(
 def _answers(
     run: RunTask,
     units: list[Unit],
-    status: dict[tuple[int, str, str], str],
+    status: dict[Identity, str],
     workers: int,
     cache: FeatureCache | None,
     load: Callable[[RunConfig], VideoLLM] | None,
@@ -226,18 +227,19 @@ def record_run(run: RunTask, model: dict[str, Any]) -> None:
     run.folder.write_run(about)
 
 
-def _read_status(run: RunTask) -> dict[tuple[int, str, str], str]:
+def _read_status(run: RunTask) -> dict[Identity, str]:
     """The status of every question that has a row.
 
     Raises:
         ConfigError: a row that is none of the question file's.
     """
     known = {question.identity for question in run.questions}
-    status: dict[tuple[int, str, str], str] = {}
+    status: dict[Identity, str] = {}
     for row in run.folder.rows():
-        if identity_of(row) not in known:
+        if row.identity not in known:
             raise ConfigError(
-                f"{run.folder.path} has a row that is not in the question file: row {row['row']}"
+                f"{run.folder.path} has a row that is not in the question file: row "
+                f"{row.question.row}"
             )
-        status[identity_of(row)] = str(row["status"])
+        status[row.identity] = row.status
     return status

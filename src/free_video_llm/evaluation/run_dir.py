@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.evaluation.answering import Row, identity_of
 from free_video_llm.evaluation.jsonl import lock, read_lines, write_whole
+from free_video_llm.evaluation.row import Identity, Row
 from free_video_llm.evaluation.units import Shard
 
 _SHARD_FILE = re.compile(r"results\.shard-(\d+)-of-(\d+)\.jsonl")
@@ -93,17 +93,13 @@ class RunFolder:
         """Every row once, of all files.
 
         Raises:
-            ConfigError: a file is damaged.
+            ConfigError: a file is damaged; names it and the line.
         """
-        seen: set[tuple[int, str, str]] = set()
+        seen: set[Identity] = set()
         for file in self.results_files():
-            for row in read_lines(file):
-                try:
-                    identity = identity_of(row)
-                except KeyError as error:
-                    raise ConfigError(f"{file} has a row without {error}") from None
-                if identity not in seen:
-                    seen.add(identity)
+            for row in _rows_of(file):
+                if row.identity not in seen:
+                    seen.add(row.identity)
                     yield row
 
     def drop_failed(self, shard: Shard | None = None) -> int:
@@ -113,11 +109,11 @@ class RunFolder:
         """
         dropped = 0
         for file in self.results_files() if shard is None else [self.results_file(shard)]:
-            rows = list(read_lines(file))
-            kept = [row for row in rows if row.get("status") != "failed"]
+            rows = list(_rows_of(file))
+            kept = [row for row in rows if row.answer is not None]
             if len(kept) < len(rows):
                 dropped += len(rows) - len(kept)
-                lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+                lines = (json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in kept)
                 write_whole(file, "".join(lines))
         return dropped
 
@@ -149,6 +145,17 @@ class RunFolder:
                     f"{self.path} was begun in {match[2]} shards: go on with --shard i/{match[2]}, "
                     "or without --shard"
                 )
+
+
+def _rows_of(file: Path) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(file), start=1):
+        try:
+            yield Row.from_dict(line)
+        except ValueError as error:
+            raise ConfigError(
+                f"{file}: line {number} is no row of a run: {error}; restore the file, or delete "
+                "the line to have that question answered again"
+            ) from None
 
 
 def find_run(path: str | Path) -> RunFolder:

@@ -9,12 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from free_video_llm.evaluation.answering import Row, identity_of
 from free_video_llm.evaluation.metrics import read_letter, score_text
+from free_video_llm.evaluation.row import (
+    OF_THE_BATCH,
+    OF_THE_QUESTION,
+    OF_THE_VIDEO,
+    TOKENS,
+    Identity,
+    Row,
+)
 from free_video_llm.evaluation.statistics import Share
 
 #: A row's identity to its judgement.
-Judgements = Mapping[tuple[int, str, str], Row]
+Judgements = Mapping[Identity, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -27,20 +34,20 @@ class Marked:
 
     @property
     def answered(self) -> bool:
-        return bool(self.row["status"] == "answered")
+        return self.row.answer is not None
 
 
 def mark(row: Row) -> Marked:
     """Apply the offline metrics to a row; a failed one has none right."""
-    options = row["options"]
-    if row["status"] != "answered":
-        wrong = {"choice": 0.0} if options else {"exact": 0.0, "contains": 0.0, "f1": 0.0}
-        return Marked(row, wrong)
-    if options:
-        letter = read_letter(row["prediction"], options)
-        right = letter is not None and options[ord(letter) - ord("A")] == row["answer"]
+    question, answer = row.question, row.answer
+    if answer is None:
+        names = ("choice",) if question.options else ("exact", "contains", "f1")
+        return Marked(row, dict.fromkeys(names, 0.0))
+    if question.options:
+        letter = read_letter(answer.prediction, question.options)
+        right = letter is not None and question.options[ord(letter) - ord("A")] == question.answer
         return Marked(row, {"choice": float(right)}, letter)
-    scores = score_text(row["prediction"], row["answer"])
+    scores = score_text(answer.prediction, question.answer)
     marks = {"exact": float(scores.exact), "contains": float(scores.contains), "f1": scores.f1}
     return Marked(row, marks)
 
@@ -133,7 +140,7 @@ def summarise(
 
 def _judge_figures(marked: Sequence[Marked], verdicts: Judgements) -> JudgeFigures:
     answered = [m for m in marked if m.answered]
-    found = [verdicts.get(identity_of(m.row), {"status": "not judged"}) for m in answered]
+    found = [verdicts.get(m.row.identity, {"status": "not judged"}) for m in answered]
     judged = [verdict for verdict in found if verdict["status"] == "judged"]
     yes = sum(verdict["pred"] == "yes" for verdict in judged)
     judge_failed = sum(verdict["status"] == "judge-failed" for verdict in found)
@@ -173,25 +180,21 @@ class Costs:
 
 def costs(rows: Iterable[Row]) -> Costs:
     """Tokens and seconds per answered question."""
-    answered = [row for row in rows if row["status"] == "answered"]
+    answered = [(row.question.video, row.answer) for row in rows if row.answer is not None]
     if not answered:
         return Costs(None, None, None, None, {})
-    videos: dict[str, dict[str, float]] = {}
-    own, batched = ("prompt", "select", "project"), ("prefill", "generate")
-    steps = dict.fromkeys(("decode", "encode", *own, *batched), 0.0)
-    for row in answered:
-        videos[row["video"]] = row["timings"]
-        for step in own:
-            steps[step] += row["timings"][step]
-        for step in batched:
-            steps[step] += row["timings"][step] / row["batch"]
-    for step in ("decode", "encode"):
+    videos: dict[str, Mapping[str, float]] = {}
+    steps = dict.fromkeys((*OF_THE_VIDEO, *OF_THE_QUESTION, *OF_THE_BATCH), 0.0)
+    for video, answer in answered:
+        videos[video] = answer.timings
+        for step in OF_THE_QUESTION:
+            steps[step] += answer.timings[step]
+        for step in OF_THE_BATCH:
+            steps[step] += answer.timings[step] / answer.batch
+    for step in OF_THE_VIDEO:
         steps[step] = sum(timings[step] for timings in videos.values())
     by_step = {step: seconds / len(answered) for step, seconds in steps.items()}
-    tokens = {
-        name: _mean(row["tokens"][name] for row in answered)
-        for name in ("visual", "prompt", "answer")
-    }
+    tokens = {name: _mean(answer.tokens[name] for _, answer in answered) for name in TOKENS}
     return Costs(
         tokens["visual"], tokens["prompt"], tokens["answer"], sum(by_step.values()), by_step
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
 from importlib import resources
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from free_video_llm import samples
@@ -17,6 +16,7 @@ from free_video_llm.video.read import read_frames
 from free_video_llm.web import handlers as acts
 from free_video_llm.web import markup
 from free_video_llm.web.handlers import SUGGESTIONS, Handlers
+from free_video_llm.web.kept_frames import data_uri
 from free_video_llm.web.limits import MOST_PLANS, length, megabytes
 from free_video_llm.web.service import Service
 
@@ -179,10 +179,8 @@ def _asset(name: str) -> str:
 
 def _frame_uri(sample: samples.Sample) -> str:
     frames = read_frames(sample.path, count=5, size=96)
-    held = io.BytesIO()
     image = Image.fromarray(frames.pixels[2])
-    image.resize((128, 96)).save(held, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
+    return data_uri(np.asarray(image.resize((128, 96))))
 
 
 _HEADER = (
