@@ -16,7 +16,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         frozenset,
         (
             {"errors"},
-            {"small_files", "samples"},
+            {"plugins", "small_files", "samples"},
             {"video", "profiling"},
             {"encoder"},
             {"plans"},

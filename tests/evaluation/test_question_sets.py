@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from shared_files import CSV, real_csv
 
+from free_video_llm import samples
 from free_video_llm.benchmarks import (
     SETS,
     Question,
@@ -21,6 +23,7 @@ from free_video_llm.benchmarks import (
 )
 from free_video_llm.benchmarks.read import write_layout
 from free_video_llm.errors import ConfigError
+from free_video_llm.evaluation.run_dir import RunFolder
 
 #: Rows and videos of the real files, counted by the csv module.
 COUNTS = {
@@ -215,3 +218,73 @@ def test_a_set_needs_a_name_of_its_own():
     assert "fine" not in SETS
     with pytest.raises(ConfigError, match="did you mean 'msrvtt'"):
         get_set("msrvt")
+
+
+PLUGIN = """
+from typing import ClassVar
+from free_video_llm.benchmarks import QuestionSet
+
+class Cooking(QuestionSet):
+    name, title, folder = "cooking", "Cooking", "Cooking_QA"
+    option_columns: ClassVar = ("a0", "a1")
+    kinds: ClassVar = {"I": "ingredient"}
+"""
+USE = """
+import sys
+from free_video_llm.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def installed(folder: Path, code: str) -> Path:
+    """A package as pip would install it: one module and its entry point."""
+    folder.mkdir()
+    (folder / "my_sets.py").write_text(code)
+    about = folder / "my_sets-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-sets\nVersion: 1.0\n")
+    entry = "[free_video_llm.question_sets]\ncooking = my_sets:Cooking\n"
+    (about / "entry_points.txt").write_text(entry)
+    return folder
+
+
+def run_with(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-c", USE, *words],
+        capture_output=True, text=True, env=environment, cwd=folder,
+    )  # fmt: skip
+
+
+def test_a_set_of_another_package_is_one_file(tmp_path: Path):
+    """One class: it is prepared, checked, asked and reported as ours are."""
+    folder = installed(tmp_path / "site", PLUGIN)
+    (folder / "cooking.csv").write_text(
+        "video_name,question,answer,question_id,question_type,a0,a1\n"
+        "star.mp4,What color is the star?,red,1,I,red,blue\n"
+    )
+    assert "sets: msvd" in (shown := run_with(folder, "prepare", "--help").stdout)
+    assert "toy, cooking" in shown
+    done = run_with(folder, "prepare", "cooking", "--csv", "cooking.csv", "--gt", "gt")
+    assert done.returncode == 0, done.stderr
+    assert list((folder / "gt" / "Cooking_QA").iterdir())
+    (folder / "one.yaml").write_text(
+        f"frames: 8\nsets: [{{set: cooking, questions: cooking.csv, videos: {samples.FOLDER}}}]\n"
+    )
+    done = run_with(folder, "eval", "one.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(folder / "outputs" / "artifacts" / "cooking" / "one")
+    (row,) = run.rows()
+    assert (row.question.kind, row.question.options) == ("ingredient", ("red", "blue"))
+    assert row.answer is not None
+    done = run_with(folder, "report", str(run.path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["set"] == "cooking"
+
+
+def test_a_package_whose_sets_fail_is_a_warning(tmp_path: Path):
+    folder = installed(tmp_path / "site", "raise RuntimeError('broken')")
+    done = run_with(folder, "check", "nonsense")
+    assert done.returncode == 2
+    assert "the question sets of my_sets:Cooking cannot be used: broken" in done.stderr
+    assert "unknown question set 'nonsense'" in done.stderr

@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from free_video_llm.benchmarks.base import QuestionSet
 from free_video_llm.errors import ConfigError, one_of
+from free_video_llm.plugins import load_plugins
 
-#: The entry points that are looked through where a name is not known.
+#: The group of entry points that name the classes of other packages.
 ENTRY_POINTS = "free_video_llm.question_sets"
 
 SETS: dict[str, QuestionSet] = {}
@@ -38,15 +39,14 @@ def unregister(name: str) -> None:
 def get_set(name: str) -> QuestionSet:
     """The set of that name. Raises ConfigError naming the nearest known one."""
     if name not in SETS:
-        _load_entry_points(name)
+        all_sets()
     one_of("question set", name, SETS, ConfigError)
     return SETS[name]
 
 
-def _load_entry_points(name: str) -> None:
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINTS, name=str(name)):
-        kind = entry.load()
+def all_sets() -> list[QuestionSet]:
+    """Ours, and those of other packages."""
+    for kind in load_plugins(ENTRY_POINTS, "question sets"):
         if isinstance(kind, type) and issubclass(kind, QuestionSet):
             register(kind)
+    return list(SETS.values())

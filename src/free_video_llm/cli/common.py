@@ -25,16 +25,23 @@ def add_command(
     name: str,
     run: Callable[[argparse.Namespace], int],
     help: str,
-    examples: str,
+    examples: str | Callable[[], str],
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with examples at the end of its help."""
+    """Add a subcommand with examples at the end of its help: a text, or what makes it when the help
+    is asked for."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
         description=help[0].upper() + help[1:] + ".",
-        epilog="examples:\n" + examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    plain = parser.format_help
+
+    def format_help() -> str:
+        parser.epilog = "examples:\n" + (examples if isinstance(examples, str) else examples())
+        return plain()
+
+    parser.format_help = format_help  # type: ignore[method-assign]
     parser.set_defaults(run=run)
     return parser
 

@@ -32,15 +32,26 @@ def add_commands(commands: Subparsers) -> None:
 # --- prepare ------------------------------------------------------------------------------------
 
 
+PREPARE = """\
+  fvl prepare msvd --csv MSVD_QA.csv      into playground/gt_qa_files/MSVD_Zero_Shot_QA/
+  fvl prepare toy --out toy --videos 20   makes toy/Toy_QA.csv and toy/videos/
+"""
+
+
+def set_names() -> list[str]:
+    """The question sets, those of other packages too."""
+    from free_video_llm.benchmarks.registry import all_sets
+
+    return [chosen.name for chosen in all_sets()]
+
+
 def _add_prepare(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "prepare",
         run_prepare,
         "write a question set's files in the released layout, or make the toy set",
-        "  fvl prepare msvd --csv MSVD_QA.csv      into playground/gt_qa_files/MSVD_Zero_Shot_QA/\n"
-        "  fvl prepare toy --out toy --videos 20   makes toy/Toy_QA.csv and toy/videos/\n\n"
-        "sets: msvd, msrvtt, tgif, activitynet, nextqa, intentqa, egoschema, star, toy",
+        lambda: PREPARE + "\nsets: " + ", ".join(set_names()),
     )
     parser.add_argument("set", metavar="SET", help="the question set")
     parser.add_argument("--csv", metavar="FILE", help="its CSV file, in IG-VLM's form")

@@ -7,16 +7,16 @@ theirs by an entry point.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from free_video_llm.encoder.tower import Towers
-from free_video_llm.errors import CheckpointError, first_line
+from free_video_llm.errors import CheckpointError
 from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.models.checkpoint import Checkpoint
 from free_video_llm.models.options import LoadOptions
+from free_video_llm.plugins import load_plugins
 
 #: The group of entry points whose modules register families when they are imported.
 ENTRY_POINTS = "free_video_llm.families"
@@ -62,7 +62,7 @@ def register_family(family: Family) -> Family:
 
 def families() -> list[Family]:
     """Ours, and those of other packages."""
-    _load_plugins()
+    load_plugins(ENTRY_POINTS, "families")
     return list(_FAMILIES.values())
 
 
@@ -75,23 +75,3 @@ def family_of(config: Mapping[str, Any], folder: Path) -> Family:
     raise CheckpointError(
         f"{folder} holds a model of type {config.get('model_type')!r}; allowed: {allowed}"
     )
-
-
-_loaded = False
-
-
-def _load_plugins() -> None:
-    """Import the families of other packages, once. One that fails is a warning, not an end."""
-    global _loaded
-    if _loaded:
-        return
-    _loaded = True
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            entry.load()
-        except Exception as error:  # of another package: anything
-            warnings.warn(
-                f"the families of {entry.value} cannot be used: {first_line(error)}", stacklevel=3
-            )

@@ -9,12 +9,12 @@ plans can be read without it.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from free_video_llm.errors import PlanError, first_line, one_of
+from free_video_llm.errors import PlanError, one_of
+from free_video_llm.plugins import load_plugins
 
 if TYPE_CHECKING:
     import torch
@@ -165,11 +165,11 @@ class Registry(Generic[Method]):
 
     def names(self) -> list[str]:
         """All names, in the order in which they were registered."""
-        _load_plugins()
+        load_plugins(ENTRY_POINTS, "methods")
         return list(self._methods)
 
     def __iter__(self) -> Iterator[Method]:
-        _load_plugins()
+        load_plugins(ENTRY_POINTS, "methods")
         return iter(list(self._methods.values()))
 
     def get(self, name: object) -> Method:
@@ -244,23 +244,3 @@ def pool(
 def window_pool(name: str, window: tuple[int, int], *, average: bool) -> None:
     """Register a pool with a fixed window of rows × columns, a mean or a maximum."""
     POOLS.add(PoolMethod(name=name, window=window, average=average))
-
-
-_loaded = False
-
-
-def _load_plugins() -> None:
-    """Import the methods of other packages, once. One that fails is a warning, not an end."""
-    global _loaded
-    if _loaded:
-        return
-    _loaded = True
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            entry.load()
-        except Exception as error:  # of another package: anything
-            warnings.warn(
-                f"the methods of {entry.value} cannot be used: {first_line(error)}", stacklevel=3
-            )
