@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+#: The tests' own clips are of coloured shapes; what is done without it is tested by itself.
+os.environ["FVL_MODEL"] = "tiny"
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

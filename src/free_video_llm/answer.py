@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from free_video_llm.errors import check_keywords, shown
+from free_video_llm.llm.chat import ChatPicture
 from free_video_llm.plans.apply import Look, VisualTokens
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Frames
+
+Unit = Literal["tokens", "patches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +61,20 @@ class Evidence:
         scores: float [T], cosine of the question with each sampled frame.
         pathways: in the order of their tokens.
         all_tokens: tokens of all sampled frames at full detail, what the plan saves from.
+        unit: what these and the pathways' `tokens` count: "tokens" of the language model, or, where
+            pictures were sent and their tokens are the model's own affair, "patches" of the
+            scorer's grid that lie in the pictures.
     """
 
     frames: Frames = field(repr=False)
     scores: np.ndarray = field(repr=False)
     pathways: tuple[PathwayEvidence, ...]
     all_tokens: int
+    unit: Unit = "tokens"
 
     def __repr__(self) -> str:
         kept = ", ".join(f"{p.name} {p.tokens:,}" for p in self.pathways)
-        return f"Evidence({len(self.frames)} frames, visual tokens: {kept} of {self.all_tokens:,})"
+        return f"Evidence({len(self.frames)} frames, {self.unit}: {kept} of {self.all_tokens:,})"
 
     @property
     def tokens(self) -> int:
@@ -95,6 +102,7 @@ class Evidence:
                 "scores": short(self.scores),
             },
             "all_tokens": self.all_tokens,
+            "unit": self.unit,
             "pathways": [
                 {
                     "name": pathway.name,
@@ -116,7 +124,9 @@ class Evidence:
         }
 
 
-def gather_evidence(frames: Frames, tokens: VisualTokens, plan: Plan, *, side: int) -> Evidence:
+def gather_evidence(
+    frames: Frames, tokens: VisualTokens, plan: Plan, *, side: int, unit: Unit = "tokens"
+) -> Evidence:
     """The evidence of one question's visual tokens; `side` is the tower's patches along a side."""
     scores = tokens.scores.float().cpu().numpy()
     region = tokens.region.numpy()
@@ -147,7 +157,7 @@ def gather_evidence(frames: Frames, tokens: VisualTokens, plan: Plan, *, side: i
         parts.append(
             PathwayEvidence(pathway.name, len(mine), pathway.crop is not None, tuple(kept))
         )
-    return Evidence(frames, scores, tuple(parts), len(frames) * side * side)
+    return Evidence(frames, scores, tuple(parts), len(frames) * side * side, unit)
 
 
 def _true_grid(look: Look, grid: tuple[int, int]) -> np.ndarray | None:
@@ -205,6 +215,8 @@ class Answer:
         timings: seconds by step.
         token_seconds: of each new token after the first; in a batch, the batch's.
         warnings: what the user should know (a cut question, a clip that is shorter than declared).
+        pictures: what a picture model was shown, in order; none where tokens were.
+        answer_tokens: of its text; a server has its own count.
     """
 
     question: str
@@ -220,13 +232,21 @@ class Answer:
     options: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     token_seconds: tuple[float, ...] = ()
+    pictures: tuple[ChatPicture, ...] = ()
+    answer_tokens: int = 0
 
     def __repr__(self) -> str:
         plan = self.plan.name or str(self.plan)
         return (
             f"Answer({shown(self.text)}, question={shown(self.question)}, plan={shown(plan)}, "
-            f"{len(self.visual_tokens):,} visual tokens, model={shown(self.model)})"
+            f"{self.shown_in_words()}, model={shown(self.model)})"
         )
+
+    def shown_in_words(self) -> str:
+        """What the model was shown: "2,648 visual tokens", "9 pictures"."""
+        if self.pictures:
+            return f"{len(self.pictures)} picture{'s' * (len(self.pictures) > 1)}"
+        return f"{len(self.visual_tokens):,} visual tokens"
 
     @check_keywords
     def save_picture(
@@ -256,11 +276,12 @@ class Answer:
             "token_ids": list(self.token_ids),
             "model": self.model,
             "plan": {"name": self.plan.name, "notation": str(self.plan), **self.plan.to_dict()},
+            "pictures": [picture.words for picture in self.pictures],
             "tokens": {
-                "visual": len(self.visual_tokens),
+                "visual": 0 if self.pictures else len(self.visual_tokens),
                 "by_pathway": self.visual_tokens.count_by_pathway(),
                 "prompt": self.prompt_tokens,
-                "answer": len(self.token_ids),
+                "answer": self.answer_tokens or len(self.token_ids),
             },
             "evidence": self.evidence.to_dict(),
             "timings": self.timings.as_dict(),

@@ -15,15 +15,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from free_video_llm.answer import Answer, Timings, gather_evidence
+from free_video_llm.answer import Answer
+from free_video_llm.asking import Asked, ask_with_pictures, ask_with_tokens
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.stream import Progress, read_and_encode
 from free_video_llm.errors import ConfigError, VideoError, check_keywords, shown
-from free_video_llm.llm.generate import Decoding, Generation
-from free_video_llm.llm.prompts import check_options, template_for
+from free_video_llm.llm.chat import PictureLLM
+from free_video_llm.llm.generate import Decoding, ImageLLM
+from free_video_llm.llm.prompts import check_options
 from free_video_llm.models.load import Loaded, LoadOptions, load
-from free_video_llm.plans.apply import VisualTokens, perceive
+from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.samples import find
@@ -139,7 +141,7 @@ class Video:
                 "the question is longer than the text encoder takes: its end was not "
                 "used to choose frames and regions (the language model reads all of it)"
             )
-        projector = llm.image_llm.projector
+        projector = NO_TOKENS if llm.picture_llm is not None else llm.image_llm.projector
         tokens = perceive(
             self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
         )
@@ -188,7 +190,7 @@ class VideoLLM:
         self.name = loaded.name
         self.loaded = loaded
         self.towers = loaded.towers
-        self.image_llm = loaded.llm
+        self._llm = loaded.llm
         self.conv_mode = loaded.conv_mode
 
     def __repr__(self) -> str:
@@ -197,6 +199,22 @@ class VideoLLM:
             f"VideoLLM({shown(self.name)}, frames of {size} px in {side}×{side} patches, "
             f"conv_mode={self.conv_mode!r}, device={str(self.towers.device)!r})"
         )
+
+    @property
+    def image_llm(self) -> ImageLLM:
+        """The language model, for which visual tokens are built.
+
+        Raises:
+            ConfigError: the model is shown pictures instead.
+        """
+        if isinstance(self._llm, ImageLLM):
+            return self._llm
+        raise ConfigError(f"{self.name} is shown pictures: its visual tokens are its own affair")
+
+    @property
+    def picture_llm(self) -> PictureLLM | None:
+        """The model that is shown pictures; None where visual tokens are built."""
+        return None if isinstance(self._llm, ImageLLM) else self._llm
 
     @classmethod
     @check_keywords
@@ -212,13 +230,17 @@ class VideoLLM:
         load_in_4bit: bool = False,
         rope_scaling_factor: float = 1.0,
         conv_mode: str | None = None,
+        base_url: str | None = None,
+        max_images: int | None = None,
+        max_pixels: int | None = None,
     ) -> VideoLLM:
-        """Load a model by Hub id, folder (original LLaVA or transformers layout), or "tiny".
+        """Load a model by Hub id, folder (original LLaVA or transformers layout), or "tiny"; or
+        name one behind a server, as in "openai:gpt-4o-mini", "ollama:qwen3-vl".
 
         Args:
             name: of the model.
             scorer, revision, dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor,
-                conv_mode: see `LoadOptions`.
+                conv_mode, base_url, max_images, max_pixels: see `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
@@ -233,6 +255,9 @@ class VideoLLM:
             load_in_4bit=load_in_4bit,
             rope_scaling_factor=rope_scaling_factor,
             conv_mode=conv_mode,
+            base_url=base_url,
+            max_images=max_images,
+            max_pixels=max_pixels,
         )
         return cls(load(name, options))
 
@@ -366,67 +391,49 @@ class VideoLLM:
         choices = [check_options(c) for c in options] if options is not None else [()] * len(asked)
         if len(choices) != len(asked):
             raise ConfigError(f"{len(asked)} questions but {len(choices)} lists of options")
-        mode = conv_mode or self.conv_mode
         if not asked:
             return []
-        asked = [(video.for_plan(plan), question) for video, question in asked]
-        start = now(self.towers.device)
-        vectors = self.towers.encode_prompts([question for _, question in asked])
-        share = (now(self.towers.device) - start) / len(asked)
-        looks, prompts = [], []
-        stops: set[str] = set()
-        for (video, question), choice, vector in zip(asked, choices, vectors, strict=True):
-            stopwatch = Stopwatch(self.towers.device)
-            tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
-            looks.append((tokens, notes, stopwatch.seconds | {"prompt": share}))
-            template = template_for(mode, self.image_llm.tokenizer, multiple_choice=bool(choice))
-            prompts.append(template.fill(question, choice))
-            stops.update(template.stop)
-        generations = self.image_llm.generate(
-            prompts,
-            [tokens.embeds for tokens, _, _ in looks],
-            decoding=decoding,
-            stop=sorted(stops),
-        )
-        rows = zip(asked, choices, prompts, looks, generations, strict=True)
-        return [self._answer(plan, *row) for row in rows]
+        if self.picture_llm is not None:
+            _check_for_pictures(plan, conv_mode)
+        ready = self._look([(v.for_plan(plan), q) for v, q in asked], choices, plan)
+        if self.picture_llm is not None:
+            answers = ask_with_pictures(
+                self.picture_llm, ready, plan, decoding=decoding, model=self.name
+            )
+        else:
+            mode = conv_mode or self.conv_mode
+            answers = ask_with_tokens(
+                self.image_llm, ready, plan, conv_mode=mode, decoding=decoding, model=self.name
+            )
+        for note in [note for answer in answers for note in answer.warnings]:
+            warnings.warn(note, stacklevel=3)
+        return answers
 
-    def _answer(
-        self,
-        plan: Plan,
-        asked: tuple[Video, str],
-        choice: tuple[str, ...],
-        prompt: str,
-        look: tuple[VisualTokens, tuple[str, ...], dict[str, float]],
-        generation: Generation,
-    ) -> Answer:
-        video, question = asked
-        tokens, notes, seconds = look
-        for note in notes:
-            warnings.warn(note, stacklevel=5)
-        return Answer(
-            question=question,
-            text=generation.text,
-            token_ids=generation.token_ids,
-            visual_tokens=tokens,
-            evidence=gather_evidence(video.frames, tokens, plan, side=video.features.side),
-            timings=Timings(
-                video.decode_seconds,
-                video.encode_seconds,
-                seconds["prompt"],
-                seconds["select"],
-                seconds["project"],
-                generation.prefill_seconds,
-                generation.decode_seconds,
-            ),
-            plan=plan,
-            model=self.name,
-            prompt=prompt,
-            prompt_tokens=generation.prompt_tokens,
-            options=choice,
-            warnings=notes,
-            token_seconds=generation.token_seconds,
-        )
+    def _look(
+        self, pairs: Sequence[tuple[Video, str]], choices: Sequence[tuple[str, ...]], plan: Plan
+    ) -> list[Asked]:
+        """What the plan keeps for each question, and what choosing it took."""
+        device = self.towers.device
+        start = now(device)
+        vectors = self.towers.encode_prompts([question for _, question in pairs])
+        share = (now(device) - start) / len(pairs)
+        asked = []
+        for (video, question), choice, vector in zip(pairs, choices, vectors, strict=True):
+            stopwatch = Stopwatch(device)
+            tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
+            watched = {"decode": video.decode_seconds, "encode": video.encode_seconds}
+            asked.append(
+                Asked(
+                    question=question,
+                    options=choice,
+                    frames=video.frames,
+                    side=video.features.side,
+                    tokens=tokens,
+                    notes=notes,
+                    seconds={**watched, **stopwatch.seconds, "prompt": share},
+                )
+            )
+        return asked
 
     def _key(self, cache: FeatureCache | None, source: str, **sampling: Any) -> str | None:
         """The key of a source in a cache; None where there is none, or the file cannot be read
@@ -446,6 +453,17 @@ def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
     if isinstance(plan, Plan):
         return plan if rules is None else replace(plan, rules=rules)
     return Plan.parse(plan, rules=rules)
+
+
+def _check_for_pictures(plan: Plan, conv_mode: str | None) -> None:
+    """Raise ConfigError for what a picture model has not."""
+    if plan.rules == "released":
+        raise ConfigError(
+            "the released rules are those of the released code's visual tokens, and a model that "
+            "is shown pictures has none of ours: leave them out"
+        )
+    if conv_mode is not None:
+        raise ConfigError("a model that is shown pictures has a prompt of its own: no conv_mode")
 
 
 def _checked_pair(pair: object) -> tuple[Video, str]:

@@ -199,7 +199,10 @@ FILES: dict[str, tuple[Damage, str]] = {
         lambda f: change_config(f, mm_vision_tower="/data/clip"),
         "config.json: mm_vision_tower='/data/clip' is neither a folder nor a Hub id",
     ),
-    "tower without text": (vision_only, "a scorer is a 'clip' model, with its text encoder"),
+    "tower without text": (
+        vision_only,
+        "a scorer is a 'clip' or 'siglip' model, with its text encoder",
+    ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no weights"),
     "weights cut off": (
         lambda f: cut(f / "model.safetensors"),

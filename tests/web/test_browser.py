@@ -236,7 +236,8 @@ def test_a_recording_can_be_asked_about(visitor, server):
         f"t => document.querySelector('{PLAYER}').currentTime > t + 1.5", arg=begun
     )
     visitor.page.click("#fvl-clip >> text=Stop")
-    visitor.page.wait_for_selector("#fvl-facts .fvl-facts")
+    visitor.page.wait_for_selector("#fvl-facts .fvl-facts, #fvl-status .fvl-error")
+    assert visitor.page.query_selector("#fvl-status .fvl-error") is None, visitor.error()
     visitor.ask("Is there a circle?")
     assert visitor.answer_to("Is there a circle?") in ("yes", "no")
 

@@ -149,7 +149,15 @@ def test_the_server_answers_only_to_its_names(client):
 
 def test_starting_and_ending_by_ctrl_c_leaves_nothing(tmp_path: Path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "free_video_llm.cli.main", "web", "--port", "0"]
+    # As in a terminal, whatever the tests themselves were started under (nohup, "&").
+    start = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "if hasattr(signal, 'SIGHUP'): signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        "from free_video_llm.cli.main import main\n"
+        "sys.exit(main(['web', '--port', '0']))"
+    )
+    command = [sys.executable, "-c", start]
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP"):  # the terminal was closed
         numbers.append(signal.SIGHUP)

@@ -187,12 +187,14 @@ def _explain(answer: Answer, picture: Any) -> str:
         times = ", ".join(clock(kept.second) for kept in pathway.kept[:10])
         if len(pathway.kept) > 10:
             times = f"{len(pathway.kept)} frames"
-        parts.append(f"{pathway.name}: {times} ({pathway.tokens:,} tokens)")
+        parts.append(f"{pathway.name}: {times} ({pathway.tokens:,} {evidence.unit})")
     seconds = answer.timings
+    shown = f"{answer.shown_in_words()}: " if answer.pictures else ""
+    unit = "visual tokens" if evidence.unit == "tokens" else evidence.unit
     saved = f"\n  picture: {picture}" if picture else ""
     return (
         f"  looked at {'; '.join(parts)}\n"
-        f"  {evidence.tokens:,} of {evidence.all_tokens:,} visual tokens, plan {answer.plan}, "
+        f"  {shown}{evidence.tokens:,} of {evidence.all_tokens:,} {unit}, plan {answer.plan}, "
         f"model {answer.model}\n"
         f"  seconds: decode {seconds.decode:.2f}, towers {seconds.encode:.2f}, "
         f"perceive {seconds.perceive:.2f}, pre-fill {seconds.prefill:.2f}, "

@@ -51,15 +51,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
-        default="tiny",
         metavar="NAME",
-        help="Hub id or folder, LLaVA's original layout or transformers'; "
-        "default: tiny, the embedded model",
+        help="Hub id or folder, LLaVA's original layout or transformers'; or behind a server: "
+        "openai:NAME, ollama:NAME, lmstudio:, llamacpp:, vllm:, sglang: (fvl models); "
+        "default: $FVL_MODEL; for a bundled clip tiny, the embedded model",
     )
     group.add_argument(
         "--scorer",
         metavar="NAME",
-        help="CLIP model that scores frames (default: the one that matches)",
+        help="CLIP or SigLIP model that scores frames, a Hub id, folder or 'tiny' "
+        "(default: the one that matches)",
     )
     group.add_argument(
         "--revision", metavar="REF", help="commit, tag or branch of a Hub id (default: the newest)"
@@ -78,13 +79,27 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--conv-mode", metavar="MODE", help="prompt template (default: fits the model)"
     )
+    group = parser.add_argument_group("model behind a server")
+    group.add_argument(
+        "--base-url", metavar="URL", help="its address (default: OpenAI's, or the local server's)"
+    )
+    group.add_argument(
+        "--max-images", type=positive, metavar="N", help="pictures that are sent at most"
+    )
+    group.add_argument(
+        "--max-pixels", type=positive, metavar="N", help="of one picture (default: 589824)"
+    )
 
 
 def load_model(options: argparse.Namespace) -> VideoLLM:
-    """The model that the options name."""
+    """The model that the options name, or that fits the video of theirs."""
+    from free_video_llm.models.choose import model_for
     from free_video_llm.models.options import LoadOptions
     from free_video_llm.pipeline import VideoLLM
+    from free_video_llm.profiling.memory import total_gb
 
+    if options.model is None:
+        options.model = model_for(options.video, memory_gb=total_gb())
     named = {field.name: getattr(options, field.name) for field in fields(LoadOptions)}
     return VideoLLM.from_pretrained(options.model, **named)
 

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         documents = [answer.to_dict() for answer in answers]
         print(json.dumps({"schema": 1, "answers": documents}, ensure_ascii=False, indent=1))
         return 0
-    rows = [("plan", "tokens", "seconds", "answer")]
+    rows: list[tuple[str, ...]] = [("plan", answers[0].evidence.unit, "seconds", "answer")]
     for answer in answers:
         times = answer.timings
         seconds = times.prompt + times.perceive + times.prefill + times.generate

@@ -15,6 +15,7 @@ from free_video_llm.models.known import MODELS
 
 EXTRAS = {
     "judge": ("openai",),
+    "server": ("openai",),
     "cluster": ("ray",),
     "web": ("gradio",),
     "quantize": ("bitsandbytes",),
@@ -131,7 +132,9 @@ def run_plans(options: argparse.Namespace) -> int:
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """The catalogue."""
+    """The catalogue, and what local servers have."""
+    from free_video_llm.models.servers import SERVERS, running
+
     if options.json:
         entries = [
             {
@@ -143,6 +146,11 @@ def run_models(options: argparse.Namespace) -> int:
                 "original": m.original,
             }
             for m in MODELS
+        ]
+        entries += [
+            {"name": f"{prefix}:{model}", "note": "behind a server that runs here"}
+            for prefix, models in running().items()
+            for model in models
         ]
         print(json.dumps(entries, indent=1))
         return 0
@@ -161,7 +169,15 @@ def run_models(options: argparse.Namespace) -> int:
     print(
         "\nMemory is for weights and working space at the paper's plan; a CPU takes minutes for an "
         "answer.\nThe original checkpoints (liuhaotian/llava-v1.6-vicuna-7b, …) load as they are."
+        "\n\nBehind a server, by name (it is shown the kept frames as pictures):"
     )
+    here = running()
+    served: list[tuple[str, ...]] = [("name", "server", "now")]
+    for server in SERVERS:
+        names = ", ".join(here.get(server.prefix, ())) or "no model"
+        now = "" if not server.local else f"runs: {names}" if server.prefix in here else "not up"
+        served.append((f"{server.prefix}:MODEL", server.title, now))
+    print(table(served))
     return 0
 
 
@@ -197,6 +213,9 @@ def examine() -> dict[str, Any]:
     """What `fvl doctor` tells, as data."""
     import torch
 
+    from free_video_llm.models.servers import running
+    from free_video_llm.profiling.memory import total_gb
+
     wanted = ("torch", "transformers", "av", "numpy", "pillow", "safetensors", "accelerate")
     extras = {
         name: {package: _version(package) for package in packages}
@@ -209,7 +228,7 @@ def examine() -> dict[str, Any]:
         }
         for i in range(torch.cuda.device_count())
     ]
-    memory = _memory_gb()
+    memory = total_gb()
     cached = _cached_models()
     gpu_memory = max((g["memory_gb"] for g in gpus), default=0.0)
     models = []
@@ -217,7 +236,7 @@ def examine() -> dict[str, Any]:
         ways = []
         if gpu_memory:
             ways += [f"GPU, {b} bit" for b in (16, 8, 4) if model.memory_gb(b) <= gpu_memory][:1]
-        if memory is None or model.memory_gb(32) <= memory * 0.9:
+        if model.memory_gb(32) <= memory * 0.9:
             ways.append("CPU, 32 bit" if model.billions > 0.1 else "CPU, in seconds")
         here = model.name == "tiny" or model.name in cached or model.original in cached
         models.append({"name": model.name, "cached": here, "runs": ways})
@@ -231,6 +250,7 @@ def examine() -> dict[str, Any]:
         "extras": extras,
         "cached": sorted(cached),
         "models": models,
+        "servers": {name: list(models) for name, models in running().items()},
     }
 
 
@@ -241,7 +261,7 @@ def run_doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=1))
         return 1 if missing else 0
-    memory = f"{found['memory_gb']:.0f} GB" if found["memory_gb"] else "unknown"
+    memory = f"{found['memory_gb']:.0f} GB"
     gpus = ", ".join(f"{g['name']} ({g['memory_gb']} GB)" for g in found["gpus"]) or "none"
     print(f"machine   {found['system']}, {found['cores']} cores, {memory} memory, GPU: {gpus}")
     versions = ", ".join(f"{k} {v or 'MISSING'}" for k, v in found["packages"].items())
@@ -257,6 +277,8 @@ def run_doctor(options: argparse.Namespace) -> int:
         state = "ready" if model["cached"] else "is downloaded on first use"
         rows.append((model["name"], where, state if model["runs"] else ""))
     print("models\n" + table(rows, indent="  "))
+    for name, models in found["servers"].items():
+        print(f"server    {name}: {', '.join(f'{name}:{model}' for model in models) or 'no model'}")
     if missing:
         print(f"fvl: missing packages: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0
@@ -266,13 +288,6 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return None
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, ValueError, OSError):
         return None
 
 

@@ -113,6 +113,7 @@ def add_commands(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
+    from free_video_llm.models.choose import VARIABLE
     from free_video_llm.pipeline import resolve_plan
     from free_video_llm.web.limits import Limits
     from free_video_llm.web.server import LOCAL, Settings, check_gradio, serve
@@ -126,6 +127,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--frames {options.frames} is more than --max-frames {options.max_frames}"
         )
+    options.model = options.model or os.environ.get(VARIABLE) or "tiny"
     password = _password(options, local=options.host in LOCAL)
     resolve_plan(options.plan)  # a wrong plan is told before a model loads
     limits = Limits(
@@ -159,7 +161,7 @@ def run(options: argparse.Namespace) -> int:
         named = argparse.Namespace(**vars(options))
         named.model = name
         if name != options.model:  # what fits the one may not fit another
-            named.scorer = named.conv_mode = named.revision = None
+            named.scorer = named.conv_mode = named.revision = named.base_url = None
             if name == "tiny":  # which is not to be made smaller still
                 named.load_in_8bit = named.load_in_4bit = False
         return load_model(named)

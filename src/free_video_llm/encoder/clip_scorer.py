@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.encoder.clip_layers import class_token_after, hidden_states
-from free_video_llm.encoder.features import JointSpace
+from free_video_llm.encoder.features import JointSpace, PatchSpace
 from free_video_llm.encoder.finite import check_finite
-from free_video_llm.encoder.pixels import Normalisation
+from free_video_llm.encoder.layers import class_token_after, hidden_states
+from free_video_llm.encoder.pixels import Normalisation, scaled
 from free_video_llm.encoder.scorer import PromptVector
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ class ClipScorer:
         return self.size // int(self.tower.config.patch_size)
 
     @property
+    def tokens(self) -> int:
+        """States of a frame: the class token and the patches."""
+        return 1 + self.side**2
+
+    @property
     def width(self) -> int:
         """Of its hidden states."""
         return int(self.tower.config.hidden_size)
@@ -54,16 +59,16 @@ class ClipScorer:
         """The number of the hidden state that `states` gives."""
         return len(self.tower.encoder.layers) - 1
 
+    def parts(self) -> list[tuple[str, torch.nn.Module]]:
+        """What decides the vectors of frames and patches."""
+        return [("scorer", self.tower), ("joint", self.model.visual_projection)]
+
     def states(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [n,H,W,3] to states [n,1+S²,C], class token first, before the last layer.
 
         Frames of another size are scaled.
         """
-        images = self.normalisation(pixels.to(self.tower.device))
-        if images.shape[-1] != self.size:
-            images = F.interpolate(
-                images, (self.size,) * 2, mode="bicubic", antialias=True, align_corners=False
-            )
+        images = scaled(self.normalisation(pixels.to(self.tower.device)), self.size)
         return hidden_states(self.tower, images, {self.before_last})[self.before_last]
 
     def frames(self, states: torch.Tensor) -> torch.Tensor:
@@ -75,7 +80,7 @@ class ClipScorer:
         vectors = self.model.visual_projection(self.tower.post_layernorm(last))
         return F.normalize(vectors, dim=-1)
 
-    def joint(self, device: torch.device) -> JointSpace:
+    def joint(self, device: torch.device) -> PatchSpace:
         """The map from patches to the space shared with text, on `device`."""
         norm = self.tower.post_layernorm
 

@@ -5,8 +5,10 @@ Knows nothing of plans, files or language models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +21,18 @@ def _unchanged(states: torch.Tensor) -> torch.Tensor:
     return states
 
 
+class PatchSpace(Protocol):
+    """What maps a scorer's states to vectors of patches, in the space shared with the question."""
+
+    def patches(self, states: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
+        """States [n,N,C] before the scorer's last layer to patch vectors [n,S²,P], not of unit
+        length. `normalised` is False for the released code's reading (METHOD §4.4)."""
+        ...
+
+
 @dataclass(frozen=True)
 class JointSpace:
-    """What maps the scorer's states into the space that they share with the question.
+    """CLIP's: the last layer, the norm of the class token, the projection (METHOD §1.4).
 
     `last_layer` is the tower's last layer, [n,N,C] to [n,N,C]; `weight` [C], `bias` [C] and `eps`
     are its post_layernorm, `projection` [P,C].
@@ -32,6 +43,10 @@ class JointSpace:
     eps: float
     projection: torch.Tensor
     last_layer: Callable[[torch.Tensor], torch.Tensor] = _unchanged
+
+    def patches(self, states: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
+        """See `PatchSpace`."""
+        return self.project(patches_of(self.last_layer(states)), normalised=normalised)
 
     def project(self, patches: torch.Tensor, *, normalised: bool = True) -> torch.Tensor:
         """[...,C] after the last layer to [...,P]. The released code leaves the layer norm out
@@ -46,12 +61,12 @@ class VideoFeatures:
     """What the towers say of T frames; nothing in it depends on a question.
 
     Attributes:
-        llm_states: [T,1+S·S,C], class token first, the LLM's tower at the layer that the projector
-            reads.
-        scorer_states: [T,1+S'·S',C'], class token first, the scoring tower's states *before* its
-            last layer. That layer is run over whole frames only where a region is looked for, so
-            for the few frames that a question picks. Where the towers are shared and the projector
-            reads hidden state −2, as in LLaVA, this is `llm_states` itself.
+        llm_states: [T,N,C], the LLM's tower at the layer that the projector reads: S·S patches, in
+            CLIP after a class token.
+        scorer_states: [T,N',C'], the scoring tower's states *before* its last layer. That layer is
+            run over whole frames only where a region is looked for, so for the few frames that a
+            question picks. Where the towers are shared and the projector reads hidden state −2, as
+            in LLaVA, this is `llm_states` itself.
         frame_vectors: [T,P], unit vectors of the frames in the joint space.
         joint: maps `scorer_states` into the joint space.
     """
@@ -59,7 +74,7 @@ class VideoFeatures:
     llm_states: torch.Tensor
     scorer_states: torch.Tensor
     frame_vectors: torch.Tensor
-    joint: JointSpace | None
+    joint: PatchSpace | None
 
     def __len__(self) -> int:
         return len(self.llm_states)
@@ -67,7 +82,7 @@ class VideoFeatures:
     @property
     def patches(self) -> torch.Tensor:
         """[T,S,S,C], a view of `llm_states` without the class token."""
-        return square(self.llm_states[:, 1:])
+        return square(patches_of(self.llm_states))
 
     @property
     def side(self) -> int:
@@ -91,10 +106,19 @@ class VideoFeatures:
         missing = [frame for frame, key in keys.items() if key not in memo]
         if missing:
             assert self.joint is not None, "features without a model: VideoLLM.attach"
-            states = self.joint.last_layer(self.scorer_states[missing])
-            grids = square(self.joint.project(states[:, 1:], normalised=normalised))
+            grids = square(self.joint.patches(self.scorer_states[missing], normalised=normalised))
             memo.update((keys[frame], grid) for frame, grid in zip(missing, grids, strict=True))
         return torch.stack([memo[keys[frame]] for frame in frames])
+
+
+def patches_of(states: torch.Tensor) -> torch.Tensor:
+    """[T,N,C] to [T,S²,C], a view: without what stands before the patches, a class token or none.
+
+    Examples:
+        >>> [patches_of(torch.zeros(1, n, 2)).shape[1] for n in (577, 729)]
+        [576, 729]
+    """
+    return states[:, states.shape[1] - math.isqrt(states.shape[1]) ** 2 :]
 
 
 def square(patches: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,10 @@ class Normalisation:
         mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
         std = torch.tensor(self.std, device=pixels.device)[:, None, None]
         return images.sub_(mean).div_(std)
+
+
+def scaled(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Square images [n,3,S,S] at another size, by a bicubic filter; as they are if they fit."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)

@@ -1,7 +1,7 @@
 """The interface of a scoring model: a text–image encoder that scores frames and patches.
 
-One file each and one entry of `SCORERS`, by the model type of its config.json. Knows nothing of
-checkpoints: a family opens the files (`models/family.py`).
+One file each, and one entry of `models/scorers.py` by the model type of its config.json. Knows
+nothing of checkpoints.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import torch
 
-from free_video_llm.encoder.features import JointSpace
+from free_video_llm.encoder.features import PatchSpace
+from free_video_llm.encoder.pixels import Normalisation
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Scorer(Protocol):
     Attributes:
         model: transformers' model, whose weights tell the scorer from others.
         tower: its vision encoder; where the LLM's own has the same weights, one pass serves both.
+        normalisation: of the pixels.
+        before_last: the number of the hidden state that `states` gives.
+        tokens: states of a frame.
         size: height and width in pixels of the frames that it takes.
         side: patches along one side of a frame.
         width: of its states; `joined` of its vectors.
@@ -39,11 +43,16 @@ class Scorer(Protocol):
 
     model: Any
     tower: Any
+    normalisation: Normalisation
 
     @property
     def size(self) -> int: ...
     @property
     def side(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def before_last(self) -> int: ...
     @property
     def width(self) -> int: ...
     @property
@@ -57,7 +66,11 @@ class Scorer(Protocol):
         """States to unit vectors [n,P] of whole frames."""
         ...
 
-    def joint(self, device: torch.device) -> JointSpace:
+    def parts(self) -> list[tuple[str, torch.nn.Module]]:
+        """The modules that decide the vectors of frames and patches, by name."""
+        ...
+
+    def joint(self, device: torch.device) -> PatchSpace:
         """The map from states to patch vectors in the same space."""
         ...
 

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from free_video_llm.encoder.clip_layers import hidden_states
-from free_video_llm.encoder.clip_scorer import ClipScorer
-from free_video_llm.encoder.features import JointSpace, VideoFeatures
+from free_video_llm.encoder.features import PatchSpace, VideoFeatures
 from free_video_llm.encoder.fingerprint import fingerprint
 from free_video_llm.encoder.finite import check_finite
+from free_video_llm.encoder.layers import hidden_states
 from free_video_llm.encoder.pixels import Normalisation
-from free_video_llm.encoder.scorer import PromptVector
+from free_video_llm.encoder.scorer import PromptVector, Scorer
 from free_video_llm.profiling.memory import free_bytes
 
 if TYPE_CHECKING:
-    from transformers import CLIPVisionModel
+    from transformers import CLIPVisionModel, SiglipVisionModel
 
 
 #: More frames per pass of a tower are no faster: the matrices are large enough by then.
@@ -51,8 +50,8 @@ class Towers:
     def __init__(
         self,
         *,
-        scorer: ClipScorer,
-        llm_tower: CLIPVisionModel | None = None,
+        scorer: Scorer,
+        llm_tower: CLIPVisionModel | SiglipVisionModel | None = None,
         feature_layer: int = -2,
         normalisation: Normalisation | None = None,
     ) -> None:
@@ -72,11 +71,16 @@ class Towers:
         """Patches along one side of a frame."""
         return self.size // int(self.llm_tower.config.patch_size)
 
+    @property
+    def tokens(self) -> int:
+        """States of a frame: its patches, in CLIP after a class token."""
+        return self.side**2 + hasattr(self.llm_tower.embeddings, "class_embedding")
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Tells these towers, and what is read of them, from any others."""
         scorer = self.scorer
-        parts = [("scorer", scorer.tower), ("joint", scorer.model.visual_projection)]
+        parts = scorer.parts()
         if not self.shared:
             parts.append(("llm", self.llm_tower))
         reading = (self.feature_layer, self.normalisation, scorer.normalisation)
@@ -107,7 +111,7 @@ class Towers:
     def batch_size(self) -> int:
         """Frames per pass that fit well into the memory that is free now (on a CPU: the cache)."""
         tower = self.llm_tower
-        tokens, width = 1 + self.side**2, int(tower.config.hidden_size)
+        tokens, width = self.tokens, int(tower.config.hidden_size)
         inner = int(tower.config.intermediate_size)
         # Of one layer: its input, its norm, query, key, value and result, the MLP before and after
         # its activation. No layer's values outlive it, but the allocator may keep as much again.
@@ -118,8 +122,8 @@ class Towers:
         return max(1, min(MOST_FRAMES_AT_ONCE, int(room // frame)))
 
     def states_of(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """States of n frames, class token first: the LLM's [n,1+S²,C] at the layer that its
-        projector reads, and the scorer's [n,1+S'²,C'] before its last layer. They are one and the
+        """States of n frames: the LLM's [n,N,C] at the layer that its projector reads, and the
+        scorer's [n,N',C'] before its last layer. They are one and the
         same tensor where towers are shared and the projector reads hidden state −2."""
         wanted = self.feature_layer % (len(self.llm_tower.encoder.layers) + 1)
         images = self.normalisation(pixels)
@@ -135,7 +139,7 @@ class Towers:
         """Unit vectors [n,P] of frames from their scorer's states."""
         return self.scorer.frames(states).to(self.device)
 
-    def joint_space(self) -> JointSpace:
+    def joint_space(self) -> PatchSpace:
         """The scorer's map from patches to the space shared with text."""
         return self.scorer.joint(self.device)
 
@@ -143,8 +147,8 @@ class Towers:
         """Whether features have the shapes that these towers give, and hold numbers."""
         count, kept, scorer = len(features.frame_vectors), features, self.scorer
         shapes = (
-            (count, 1 + self.side**2, int(self.llm_tower.config.hidden_size)),
-            (count, 1 + scorer.side**2, scorer.width),
+            (count, self.tokens, int(self.llm_tower.config.hidden_size)),
+            (count, scorer.tokens, scorer.width),
             (count, scorer.joined),
         )
         tensors = (kept.llm_states, kept.scorer_states, kept.frame_vectors)
@@ -195,7 +199,7 @@ class FrameEncoder:
         chunk = torch.from_numpy(self.pixels[self.done : stop]).to(self.towers.device)
         parts = self.towers.states_of(chunk)
         vectors = self.towers.frame_vectors(parts[1])
-        # Not all of the states: a NaN in a layer reaches the class token in the next one.
+        # Not all of the states: a NaN in a layer reaches every token in the next one.
         check_finite("vision encoder", vectors, parts[0][:, :1])
         distinct = parts[:1] if parts[0] is parts[1] else parts
         if not self._states:

@@ -58,8 +58,8 @@ class RunConfig:
         resize: "bicubic" or "pil" (as the released code); None takes the one that the rules need.
         max_new_tokens: of an answer.
         batch: questions that are answered together.
-        dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer, revision: how
-            the model is loaded (see `LoadOptions`).
+        dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer, revision,
+            base_url, max_images, max_pixels: how the model is loaded (see `LoadOptions`).
         devices: the GPUs to use, as CUDA_VISIBLE_DEVICES says it; None leaves it as it is.
         data: the folder of the released layout, with `video_qa`, `multiple_choice_qa`.
         gt: the folder of the released question files.
@@ -83,6 +83,9 @@ class RunConfig:
     rope_scaling_factor: float = 1.0
     scorer: str | None = None
     revision: str | None = None
+    base_url: str | None = None
+    max_images: int | None = None
+    max_pixels: int | None = None
     devices: str | None = None
     data: str = "playground/data"
     gt: str = "playground/gt_qa_files"
@@ -292,6 +295,11 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rope_scaling_factor": _factor,
     "scorer": _optional_text,
     "revision": _optional_text,
+    "base_url": _optional_text,
+    "max_images": lambda key, value: None if value is None else whole(key, value, most=10_000),
+    "max_pixels": lambda key, value: (
+        None if value is None else whole(key, value, least=1024, most=100_000_000)
+    ),
     "devices": _devices,
     "data": _text,
     "gt": _text,

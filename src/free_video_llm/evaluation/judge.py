@@ -17,11 +17,11 @@ from typing import Any
 
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.jsonl import LineWriter, read_lines, write_whole
-from free_video_llm.evaluation.judge_client import check_url, open_client
-from free_video_llm.evaluation.judge_server import Judge, reason_of, request_reply
+from free_video_llm.evaluation.judge_server import Judge, request_reply
 from free_video_llm.evaluation.protocol import Verdict, protocol_hash, read_verdict
 from free_video_llm.evaluation.row import Row
 from free_video_llm.evaluation.run_dir import RunFolder
+from free_video_llm.openai_client import check_url, open_client, reason_of
 
 #: So many failures of the server in a row, and the rest is left for another time.
 MOST_FAILURES_IN_A_ROW = 20
@@ -186,7 +186,11 @@ class Judging:
         counts = {"done": 0, "failures": 0}
         judge = self.judge
         client = open_client(
-            judge.url, timeout_seconds=judge.timeout_seconds, retries=judge.retries
+            judge.url,
+            timeout_seconds=judge.timeout_seconds,
+            retries=judge.retries,
+            what="judging",
+            extra="judge",
         )
         async with client:
             workers = [

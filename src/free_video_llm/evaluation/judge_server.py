@@ -1,6 +1,6 @@
 """A judge: which model on which OpenAI-compatible server, with which parameters; asking it once.
 
-The client is `judge_client.py`'s, what is done with replies `judge.py`'s.
+The client is `openai_client.py`'s, what is done with replies `judge.py`'s.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from free_video_llm.errors import ConfigError, one_of, shown
-from free_video_llm.evaluation.judge_client import DEFAULT_URL, hide_secrets
 from free_video_llm.evaluation.protocol import REPLY_SCHEMA, messages
 from free_video_llm.evaluation.row import Row
+from free_video_llm.openai_client import DEFAULT_URL, count_of, hide_secrets, reason_of, text_of
 
 #: US dollars for a million tokens in and out. OpenAI's price page could not be read; these are what
 #: others note of it, looked up on 25 November 2026: burncloud.com and multi-router.ai for the first
@@ -206,26 +206,12 @@ def _read_completion(completion: Any) -> dict[str, Any]:
     fingerprint = getattr(completion, "system_fingerprint", None)
     return {
         "text": hide_secrets(content or "")[:4000],
-        "model": _text(getattr(completion, "model", None)),  # as the server names it, if so
-        "system_fingerprint": _text(fingerprint) if fingerprint is not None else None,
-        "finish": _text(getattr(first, "finish_reason", "")),
+        "model": text_of(getattr(completion, "model", None)),  # as the server names it, if so
+        "system_fingerprint": text_of(fingerprint) if fingerprint is not None else None,
+        "finish": text_of(getattr(first, "finish_reason", "")),
         "usage": {
-            "in": _count(getattr(usage, "prompt_tokens", 0)),
-            "out": _count(getattr(usage, "completion_tokens", 0)),
+            "in": count_of(getattr(usage, "prompt_tokens", 0)),
+            "out": count_of(getattr(usage, "completion_tokens", 0)),
         },
         "at": int(time.time()),
     }
-
-
-def _text(value: Any) -> str:
-    return hide_secrets(str(value or ""))[:200]
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
-
-
-def reason_of(error: BaseException) -> str:
-    """An error's kind and first line, without what a server repeats of the key."""
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return hide_secrets(f"{type(error).__name__}: {first}")[:300]

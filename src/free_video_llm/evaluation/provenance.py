@@ -22,13 +22,16 @@ def describe_model(llm: VideoLLM) -> dict[str, Any]:
     """The model as it was loaded, with a hash that tells its weights from others."""
     from free_video_llm.encoder.fingerprint import fingerprint
 
+    if llm.picture_llm is not None:  # whose weights nobody here sees
+        hashed = f"{llm.picture_llm.identity}; {llm.towers.fingerprint}"
+    else:
+        scorer = llm.towers.scorer.model
+        hashed = fingerprint([("llm", llm.image_llm.model), ("scorer", scorer)])
     return {
         "name": llm.name,
         "layout": llm.loaded.layout,
         "conv_mode": llm.conv_mode,
-        "fingerprint": fingerprint(
-            [("llm", llm.image_llm.model), ("scorer", llm.towers.scorer.model)]
-        ),
+        "fingerprint": hashed,
     }
 
 

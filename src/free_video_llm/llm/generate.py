@@ -86,8 +86,9 @@ def _is_finite(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer: its text, its token ids (as generated, end token included) and the seconds of
-    the pre-fill, of all that followed, and of each token after the first (of its whole batch)."""
+    """One answer: its text, its token ids (as generated, end token included; none from a server)
+    and the seconds of the pre-fill, of all that followed, and of each token after the first (of its
+    whole batch). `new_tokens` counts the answer's."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -95,6 +96,7 @@ class Generation:
     prefill_seconds: float
     decode_seconds: float
     token_seconds: tuple[float, ...] = ()
+    new_tokens: int = 0
 
 
 class TwoLayerProjector:

@@ -15,26 +15,18 @@ from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import CheckpointError, first_line, shown
 from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.models import llava_layout
-from free_video_llm.models.checkpoint import (
-    Checkpoint,
-    ClipFiles,
-    build,
-    build_clip,
-    check_sizes,
-    config_of,
-    finish_opening,
-    open_clip,
-)
+from free_video_llm.models.building import build, check_sizes, config_of
+from free_video_llm.models.checkpoint import Checkpoint, finish_opening
 from free_video_llm.models.family import register_family
 from free_video_llm.models.folder import (
     OWN_SETTINGS,
-    find_folder,
     is_hub_id,
     named_inside,
     read_config,
     read_normalisation,
 )
 from free_video_llm.models.options import LoadOptions
+from free_video_llm.models.scorers import ScorerFiles, build_scorer, find_scorer, open_scorer
 from free_video_llm.models.weights import Stored, Tensors, read_tensors, same_weights, weight_files
 from free_video_llm.small_files import read_json
 
@@ -71,7 +63,7 @@ class Llava:
         model = build(opened.kind, config, opened.tensors, opened.folder, options.placement())
         for key, value in opened.token_ids.items():
             setattr(model.generation_config, key, value)
-        scorer = build_clip(opened.scorer, options)
+        scorer = build_scorer(opened.scorer, options)
         llm_tower = model.model.vision_tower
         if same_weights(llm_tower, scorer.tower):
             model.model.vision_tower = scorer.tower
@@ -90,7 +82,7 @@ register_family(Llava())
 
 # --- opening ---------------------------------------------------------------------------------
 
-_Opened = tuple[Any, Tensors, ClipFiles]
+_Opened = tuple[Any, Tensors, ScorerFiles]
 
 
 def _open_original(folder: Path, config: Mapping[str, Any], scorer: str | None) -> _Opened:
@@ -102,21 +94,24 @@ def _open_original(folder: Path, config: Mapping[str, Any], scorer: str | None) 
     }
     inside = llava_layout.tower_geometry(tensors)
     name = _tower_name(folder, config, inside)
-    chosen = find_folder(scorer, relative_to=folder) if scorer else None
+    chosen = find_scorer(scorer, relative_to=folder) if scorer else None
     if inside is None:
         try:
-            own = open_clip(named_inside(name, folder))
+            own = open_scorer(named_inside(name, folder))
         except CheckpointError:
             if chosen is None:
                 raise
-            own = open_clip(chosen)  # what the user names may lie anywhere
-        clip = open_clip(chosen) if chosen else own
+            own = open_scorer(chosen)  # what the user names may lie anywhere
+        if own.model_type != "clip":
+            raise CheckpointError(f"{folder}: its vision tower is CLIP's, not {own.model_type}'s")
+        clip = open_scorer(chosen) if chosen else own
         tensors |= _tower_of(own)
         vision = own.config.vision_config.to_dict()
     else:
-        clip = open_clip(chosen or named_inside(name, folder))
+        clip = open_scorer(chosen or named_inside(name, folder))
         vision = clip.config.vision_config.to_dict()
-        if chosen is not None and _geometry(clip.config.vision_config) != inside:
+        alike = clip.model_type == "clip" and _geometry(clip.config.vision_config) == inside
+        if chosen is not None and not alike:
             vision = _vision_config(name, folder)
     newline = "model.image_newline" in tensors
     try:
@@ -143,7 +138,7 @@ def _tower_name(
     )
 
 
-def _tower_of(clip: ClipFiles) -> dict[str, Stored]:
+def _tower_of(clip: ScorerFiles) -> dict[str, Stored]:
     """A CLIP model's vision tower by the names that it has inside a LLaVA model."""
     prefix = "vision_model."
     return {
@@ -177,9 +172,9 @@ def _open_transformers(folder: Path, config: Mapping[str, Any], scorer: str | No
         if not llava_layout.is_buffer(name)
     }
     if scorer:
-        clip = open_clip(find_folder(scorer, relative_to=folder))
+        clip = open_scorer(find_scorer(scorer, relative_to=folder))
     else:
-        clip = open_clip(named_inside(matching_scorer(folder, built), folder))
+        clip = open_scorer(named_inside(matching_scorer(folder, built), folder))
     return built, tensors, clip
 
 

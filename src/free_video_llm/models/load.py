@@ -8,27 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.encoder.tower import Towers
-from free_video_llm.errors import CheckpointError
+from free_video_llm.errors import CheckpointError, ConfigError
+from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import ImageLLM
-from free_video_llm.llm.prompts import TEMPLATES
+from free_video_llm.llm.prompts import CHAT, TEMPLATES
 from free_video_llm.models import llava  # noqa: F401 (registers its family)
 from free_video_llm.models.checkpoint import Checkpoint
 from free_video_llm.models.family import Family, family_of
 from free_video_llm.models.folder import TINY, find_folder, read_config
 from free_video_llm.models.options import LoadOptions
+from free_video_llm.models.scorers import DEFAULT_SCORER, build_scorer, find_scorer, open_scorer
+from free_video_llm.models.servers import Server, open_server, server_of
 
 __all__ = ["TINY", "LoadOptions", "Loaded", "load", "open_checkpoint"]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to be asked: its parts, its prompt template, and where it came from."""
+    """A model ready to be asked: its parts, its prompt template, and where it came from.
+
+    A model behind a server has no folder and no template: its server makes the prompt.
+    """
 
     name: str
     layout: str
-    folder: Path = field(repr=False)
+    folder: Path | None = field(repr=False)
     towers: Towers = field(repr=False)
-    llm: ImageLLM = field(repr=False)
+    llm: ImageLLM | PictureLLM = field(repr=False)
     conv_mode: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -44,13 +50,17 @@ def open_checkpoint(folder: Path, *, scorer: str | None = None) -> tuple[Family,
 
 
 def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
-    """Load a model by Hub id, folder, or the name "tiny".
+    """Load a model by Hub id, folder, the name "tiny", or a server's ("openai:NAME").
 
     Raises:
         CheckpointError: it cannot be found or does not fit together; names the tensor and file.
         ConfigError: an option that cannot be met on this machine.
     """
     options = options or LoadOptions()
+    if (served := server_of(name)) is not None:
+        return _behind_server(str(name), *served, options)
+    if options.base_url is not None:
+        raise ConfigError(f"base_url is for a model behind a server, as in openai:{name}")
     options.placement()  # what this machine cannot do is told before anything is read
     family, opened = open_checkpoint(
         find_folder(name, revision=options.revision), scorer=options.scorer
@@ -64,3 +74,11 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
         )
     towers, llm = family.build(opened, options)
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
+
+
+def _behind_server(name: str, server: Server, model: str, options: LoadOptions) -> Loaded:
+    """A picture model behind a server, and a scorer here that chooses what it is shown."""
+    llm = open_server(server, model, options)
+    folder = find_scorer(options.scorer or DEFAULT_SCORER)
+    scorer = build_scorer(open_scorer(folder), options)
+    return Loaded(name, "server", None, Towers(scorer=scorer), llm, CHAT)

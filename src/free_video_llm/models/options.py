@@ -28,6 +28,9 @@ class LoadOptions:
         dtype: "float32", "float16", "bfloat16"; None is float16 on a GPU, float32 elsewhere.
         rope_scaling_factor: above 1 stretches the LLM's positions by dynamic NTK scaling.
         conv_mode: the prompt template; None takes the one that fits the checkpoint.
+        base_url: of the server, for a model behind one (`openai:NAME`); None takes the usual one.
+        max_images: pictures that a picture model is sent at most; None for as many as a plan keeps.
+        max_pixels: of one of them; None is 768 × 768.
     """
 
     scorer: str | None = None
@@ -38,6 +41,9 @@ class LoadOptions:
     load_in_4bit: bool = False
     rope_scaling_factor: float = 1.0
     conv_mode: str | None = None
+    base_url: str | None = None
+    max_images: int | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.dtype, torch.dtype):
@@ -60,6 +66,15 @@ class LoadOptions:
             raise ConfigError(f"rope_scaling_factor is 1 or more, not {shown(factor)}")
         if self.conv_mode is not None:
             check_mode(self.conv_mode)
+        if self.base_url is not None and not isinstance(self.base_url, str):
+            raise ConfigError(f"base_url is an address, not {shown(self.base_url)}")
+        for name, least in (("max_images", 1), ("max_pixels", 1024)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            if value is not None and not whole:
+                raise ConfigError(
+                    f"{name} is a whole number of {least} or more, not {shown(value)}"
+                )
 
     def torch_dtype(self) -> torch.dtype:
         if self.dtype is not None:

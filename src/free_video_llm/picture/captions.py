@@ -75,7 +75,13 @@ def how(answer: Answer, part: PathwayEvidence) -> str:
 
 def count(number: int, noun: str) -> str:
     """A number with its noun: "1 frame", "50 frames"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    many = noun + "es" if noun.endswith("ch") else noun + "s"
+    return f"{number:,} {noun if number == 1 else many}"
+
+
+def unit(evidence: Evidence) -> str:
+    """What the evidence counts, of one: "token", "patch"."""
+    return {"tokens": "token", "patches": "patch"}[evidence.unit]
 
 
 def plan_name(answer: Answer) -> str:

@@ -113,7 +113,13 @@ def _draw_head(
     top = base - METER_HEIGHT + 0.2
     x = draw_bar(canvas, evidence.pathways, marks, (tokens_at, top), height=METER_HEIGHT,
                  per_token=METER / most[0])  # fmt: skip
-    canvas.text(x + 5, base, captions.count(evidence.tokens, "token"), size=SMALL, name="cost")
+    canvas.text(
+        x + 5,
+        base,
+        captions.count(evidence.tokens, captions.unit(evidence)),
+        size=SMALL,
+        name="cost",
+    )
     spent = captions.asking_seconds(answer)
     wide = METER * spent / most[1]
     canvas.box(time_at, top, wide, METER_HEIGHT, fill=FAINT, name="seconds")
@@ -217,7 +223,8 @@ def _draw_footer(canvas: Canvas, answers: Sequence[Answer], y: float) -> float:
     rows = [
         ("Clip", f"{clip} · {captions.clip_words(evidence)}", 2),
         ("Model", ", ".join(dict.fromkeys(a.model for a in answers)), 2),
-        ("Tokens", "bars at one scale, coloured by pathway; right of each lane, frames × tokens; "
+        (evidence.unit.capitalize(), "bars at one scale, coloured by pathway; right of each lane, "
+                   f"frames × {evidence.unit}; "
                    f"all sampled frames at full detail would be {whole}", 2),
         ("Time", f"of asking and answering, bars at one scale; watching the video took {watched}, "
                  "once for all", 2),

@@ -288,7 +288,7 @@ def _draw_tokens(canvas: Canvas, answer: Answer, marks: dict[str, Mark], y: floa
     share = evidence.tokens / max(evidence.all_tokens, 1)
     percent = f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
     y = draw_title(
-        canvas, y, f"{evidence.tokens:,} of {evidence.all_tokens:,} tokens ({percent})",
+        canvas, y, f"{evidence.tokens:,} of {evidence.all_tokens:,} {evidence.unit} ({percent})",
         f"whole bar: {_all_frames(evidence.all_tokens, len(evidence.frames))}",
     )  # fmt: skip
     canvas.box(MARGIN, y, INNER, BAR_HEIGHT, fill="#dfe4e8", name="all-tokens")

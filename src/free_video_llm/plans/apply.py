@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.encoder.features import Memo, VideoFeatures
+from free_video_llm.encoder.features import Memo, VideoFeatures, patches_of
 from free_video_llm.plans.choose import select_frames
 from free_video_llm.plans.crop import Box, kept_cells
 from free_video_llm.plans.plan import Pathway, Plan, Pool
@@ -35,6 +35,22 @@ class Projector(Protocol):
     def out(self, hidden: torch.Tensor) -> torch.Tensor:
         """[...,D'] to [...,D]: the last linear layer."""
         ...
+
+
+class NoTokens:
+    """Stands for a projector where no language model of ours reads tokens: what is kept is chosen
+    and counted all the same, and every token is a single number that nobody reads."""
+
+    def hidden(self, patches: torch.Tensor) -> torch.Tensor:
+        """[...,C] to [...,1]."""
+        return patches[..., :1]
+
+    def out(self, hidden: torch.Tensor) -> torch.Tensor:
+        """As it is."""
+        return hidden
+
+
+NO_TOKENS = NoTokens()
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +195,7 @@ def _project_cells(
     work: _Work, pool: Pool, frames: list[int], table: torch.Tensor, cells: torch.Tensor
 ) -> torch.Tensor:
     """The pooled tokens [n,k,D] of `cells` [n,k], of which `table` [·,window] names the patches."""
-    patches, projector = work.features.llm_states[:, 1:], work.projector
+    patches, projector = patches_of(work.features.llm_states), work.projector
     kept = []
     step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
     for start in range(0, len(frames) or 1, step):  # once even for no frame: [0,k,D]

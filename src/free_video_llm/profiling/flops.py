@@ -24,7 +24,8 @@ def class_token_layer(tokens: int, width: int, inner: int) -> int:
 
 
 def tower_layers(config: Any, layers: int) -> int:
-    """A CLIP tower's embedding and its first `layers` layers over one frame."""
+    """A tower's embedding and its first `layers` layers over one frame (of CLIP's class token as
+    well, which is under a half of a percent elsewhere)."""
     width, patches = int(config.hidden_size), (config.image_size // config.patch_size) ** 2
     embedding = 2 * patches * 3 * config.patch_size**2 * width
     return int(embedding + layers * encoder_layer(1 + patches, width, config.intermediate_size))

@@ -25,6 +25,11 @@ def free_bytes(device: torch.device) -> int:
     return free if limit == "max" else max(0, min(free, int(limit) - used))
 
 
+def total_gb() -> float:
+    """Gigabytes of main memory that this machine has."""
+    return round(psutil.virtual_memory().total / 1e9, 1)
+
+
 def peak_bytes() -> int:
     """The most main memory that this process has held at once, in bytes.
 

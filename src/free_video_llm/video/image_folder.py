@@ -156,6 +156,19 @@ def read_picture(path: str, number: int, size: int) -> tuple[Pixels, tuple[int, 
     return orientation.apply(scaled), orientation.size(width, height)
 
 
+def read_whole_picture(path: str, number: int) -> Pixels:
+    """A picture as it is to be seen: uint8 [height,width,3]. Raises VideoError as `read_picture`
+    does."""
+    with _opened(path) as image:
+        check_pixels(path, *image.size)
+        if number:
+            image.seek(number)
+        image.load()
+        orientation = _orientation(image)
+        pixels = np.asarray(_as_rgb(image), np.uint8)
+    return orientation.apply(pixels)
+
+
 def picture_size(path: str) -> tuple[int, int]:
     """Width and height of a picture as it is to be seen; VideoError if it cannot be opened."""
     with _opened(path) as image:

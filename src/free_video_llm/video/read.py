@@ -215,13 +215,13 @@ def read_frames(
     one_of("resize", resize, get_args(Resize), ConfigError)
     name = os.fsdecode(path)
     wanted = _wanted(name, count, rules, indices)
-    if _holds_pictures(name):
+    if holds_pictures(name):
         return _read_pictures(name, wanted, size, progress, arrived)
     convert = _by_pil(size) if resize == "pil" else _by_swscale(size)
     return _read_video(name, wanted, mode, _Shelf(size, convert, resize, progress, arrived))
 
 
-def _holds_pictures(name: str) -> bool:
+def holds_pictures(name: str) -> bool:
     """Whether a source is read picture by picture. A file is checked for being readable."""
     if os.path.isdir(name):
         return True
@@ -235,7 +235,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     Raises VideoError if it has no frame that can be decoded.
     """
     name = os.fsdecode(path)
-    if _holds_pictures(name):
+    if holds_pictures(name):
         pictures = find_pictures(name)
         width, height = picture_size(pictures.places[0][0])
         fps, total = len(pictures) / pictures.duration, len(pictures)

@@ -188,8 +188,8 @@ def tokens(answer: Answer) -> str:
             f"<span>{escape(detail)}</span></li>"
         )
     return (
-        f'<section class="fvl-part"><h2>{evidence.tokens:,} of {evidence.all_tokens:,} tokens '
-        f"<small>the whole bar is every sampled frame at full detail</small></h2>"
+        f'<section class="fvl-part"><h2>{evidence.tokens:,} of {evidence.all_tokens:,} '
+        f"{evidence.unit} <small>the whole bar is every sampled frame at full detail</small></h2>"
         f'<div class="fvl-bar">{"".join(bar)}</div><ul class="fvl-tokens">{"".join(rows)}</ul>'
         "</section>"
     )

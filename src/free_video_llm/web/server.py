@@ -122,8 +122,10 @@ def serve(
     Args:
         ready: told the address once it can be opened.
     """
-    # The default would end the process on the spot, the uploads left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The default would end the process on the spot, the uploads left behind. A shell that starts it
+    # with "&" has SIGINT ignored; uvicorn hears it all the same, and so must the end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with site(settings, load) as made:

@@ -116,7 +116,7 @@ class Service:
             rules: Rules = "released" if all_released else "corrected"
             sampling = Sampling(clip.path, wish.model, frames, rules)
             video, watched = self._watch(session, clip, sampling, llm, progress)
-            for plan in plans:
+            for plan in plans if llm.picture_llm is None else ():
                 bounds.check_tokens(
                     plan,
                     frames=len(video.frames),

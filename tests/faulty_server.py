@@ -45,11 +45,22 @@ def _completion(text: str | None) -> dict[str, Any]:
     }
 
 
+def _last_text(content: str | list[dict[str, Any]]) -> str:
+    """What is asked: a message's text, or the last of its parts that is one."""
+    if isinstance(content, str):
+        return content
+    return [part["text"] for part in content if part["type"] == "text"][-1]
+
+
 @contextmanager
-def serve(script: Script) -> Iterator[Judge]:
+def serve(
+    script: Script = lambda user, before: "look",
+    answer: Callable[[dict[str, Any]], str] = lambda body: "",
+) -> Iterator[Judge]:
     """Run the server. A script says "ok:TEXT" (a reply with that text), "429", "500" or another
     status, "hang", "cut" (half a body), "drop" (no answer at all), "garbage" (no JSON), "empty"
-    (JSON without choices), and more."""
+    (JSON without choices), "look" (the reply that `answer` gives to the request's body), and
+    more."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -57,9 +68,14 @@ def serve(script: Script) -> Iterator[Judge]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def do_GET(self) -> None:
+            """The models that it has."""
+            data = {"object": "list", "data": [{"id": "judge-1-exact-0613", "object": "model"}]}
+            self.reply(200 if self.path == "/v1/models" else 404, json.dumps(data).encode())
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            user = body["messages"][-1]["content"]
+            user = _last_text(body["messages"][-1]["content"])
             with judge.lock:
                 before = judge.counts[user]
                 judge.counts[user] += 1
@@ -68,7 +84,8 @@ def serve(script: Script) -> Iterator[Judge]:
                 judge.at_once += 1
                 judge.most_at_once = max(judge.most_at_once, judge.at_once)
             try:
-                self.behave(judge.script(user, before))
+                said = judge.script(user, before)
+                self.behave(f"ok:{answer(body)}" if said == "look" else said)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
             finally:

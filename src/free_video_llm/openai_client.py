@@ -1,4 +1,4 @@
-"""The HTTP client for a judge: no redirects, bounded replies, a key only where it was meant.
+"""HTTP clients for OpenAI-compatible servers: no redirects, bounded replies, keys where meant.
 
 Texts from the server are filtered before anybody sees them: it may repeat the key it was sent.
 """
@@ -6,7 +6,7 @@ Texts from the server are filtered before anybody sees them: it may repeat the k
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from free_video_llm.errors import ConfigError, MissingExtraError
 
 DEFAULT_URL = "https://api.openai.com/v1"
-#: Of one reply's body; a verdict has some thirty characters.
+#: Of one reply's body; a verdict has some thirty characters, an answer some hundreds.
 MOST_BYTES = 1_000_000
 _SECRETS = ("OPENAI_API_KEY", "OPENAI_ORG")
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -76,19 +76,18 @@ def hide_secrets(text: str) -> str:
     return text
 
 
-def open_client(url: str, *, timeout_seconds: float, retries: int) -> Any:
+def open_client(url: str, *, timeout_seconds: float, retries: int, what: str, extra: str) -> Any:
     """An `openai.AsyncOpenAI` for a server.
 
+    Args:
+        what: needs it, for the error of a package that is not there.
+        extra: of ours that brings the package.
+
     Raises:
-        MissingExtraError: the `judge` extra is not installed.
+        MissingExtraError: the `openai` package is not installed.
         ConfigError: see `read_key`.
     """
-    try:
-        import openai
-    except ImportError:
-        raise MissingExtraError(
-            "judging needs the openai package: pip install 'free-video-llm[judge]'"
-        ) from None
+    openai = _sdk(what, extra)
     http = _http_library(openai)
 
     class Bounded(http.AsyncByteStream):  # type: ignore[name-defined,misc]
@@ -102,7 +101,7 @@ def open_client(url: str, *, timeout_seconds: float, retries: int) -> Any:
             async for piece in self._body:
                 left -= len(piece)
                 if left < 0:
-                    raise http.ReadError(f"the reply is longer than {MOST_BYTES:,} bytes")
+                    raise http.ReadError(_TOO_LONG)
                 yield piece
 
         async def aclose(self) -> None:
@@ -115,13 +114,66 @@ def open_client(url: str, *, timeout_seconds: float, retries: int) -> Any:
             return response
 
     return openai.AsyncOpenAI(
-        api_key=read_key(url),
-        organization=os.environ.get("OPENAI_ORG") or None,
-        base_url=url,
-        timeout=timeout_seconds,
-        max_retries=retries,
+        **_how(url, timeout_seconds, retries),
         http_client=openai.DefaultAsyncHttpxClient(transport=Transport(), follow_redirects=False),
     )
+
+
+def open_blocking_client(
+    url: str, *, timeout_seconds: float, retries: int, what: str, extra: str
+) -> Any:
+    """The same as an `openai.OpenAI`, for use from several threads. Raises as `open_client`."""
+    openai = _sdk(what, extra)
+    http = _http_library(openai)
+
+    class Bounded(http.SyncByteStream):  # type: ignore[name-defined,misc]
+        def __init__(self, body: Any) -> None:
+            self._body = body
+
+        def __iter__(self) -> Iterator[bytes]:
+            left = MOST_BYTES
+            for piece in self._body:
+                left -= len(piece)
+                if left < 0:
+                    raise http.ReadError(_TOO_LONG)
+                yield piece
+
+        def close(self) -> None:
+            self._body.close()
+
+    class Transport(http.HTTPTransport):  # type: ignore[name-defined,misc]
+        def handle_request(self, request: Any) -> Any:
+            response = super().handle_request(request)
+            response.stream = Bounded(response.stream)
+            return response
+
+    return openai.OpenAI(
+        **_how(url, timeout_seconds, retries),
+        http_client=openai.DefaultHttpxClient(transport=Transport(), follow_redirects=False),
+    )
+
+
+_TOO_LONG = f"the reply is longer than {MOST_BYTES:,} bytes"
+
+
+def _sdk(what: str, extra: str) -> Any:
+    try:
+        import openai
+    except ImportError:
+        raise MissingExtraError(
+            f"{what} needs the openai package: pip install 'free-video-llm[{extra}]'"
+        ) from None
+    return openai
+
+
+def _how(url: str, timeout_seconds: float, retries: int) -> dict[str, Any]:
+    return {
+        "api_key": read_key(url),
+        "organization": os.environ.get("OPENAI_ORG") or None,
+        "base_url": url,
+        "timeout": timeout_seconds,
+        "max_retries": retries,
+    }
 
 
 def _http_library(openai: Any) -> ModuleType:
@@ -129,3 +181,19 @@ def _http_library(openai: Any) -> ModuleType:
     kinds = openai.DefaultAsyncHttpxClient.__mro__
     base = next(kind for kind in kinds if kind.__name__ == "AsyncClient")
     return import_module(base.__module__.partition(".")[0])
+
+
+def text_of(value: Any) -> str:
+    """A short text of a server's reply, without secrets."""
+    return hide_secrets(str(value or ""))[:200]
+
+
+def count_of(value: Any) -> int:
+    """A count of a server's reply; 0 for what is none."""
+    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
+
+
+def reason_of(error: BaseException) -> str:
+    """An error's kind and first line, without what a server repeats of the key."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return hide_secrets(f"{type(error).__name__}: {first}")[:300]

@@ -1,4 +1,4 @@
-"""CLIP's vision encoder layer by layer: hidden states, and no more work than they need."""
+"""CLIP's and SigLIP's vision encoders layer by layer: no more work than what is read needs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
-    from transformers import CLIPVisionModel
+    from transformers import CLIPVisionModel, SiglipVisionModel
 
 
 def hidden_states(
-    tower: CLIPVisionModel, images: torch.Tensor, wanted: set[int]
+    tower: CLIPVisionModel | SiglipVisionModel, images: torch.Tensor, wanted: set[int]
 ) -> dict[int, torch.Tensor]:
     """The hidden states named in `wanted` (0 is the embeddings), and no layer beyond the last."""
-    images = images.to(tower.dtype)
-    state = tower.pre_layrnorm(tower.embeddings(images))
+    state = tower.embeddings(images.to(tower.dtype))
+    if hasattr(tower, "pre_layrnorm"):  # CLIP alone has one
+        state = tower.pre_layrnorm(state)
     states = {0: state} if 0 in wanted else {}
     for number, layer in enumerate(_first(tower.encoder.layers, max(wanted)), start=1):
         state = layer(state, attention_mask=None)

@@ -1,0 +1,114 @@
+"""From what a plan kept of each video to answers: by a language model that reads visual tokens, or
+by a picture model that is shown frames and regions.
+
+Knows nothing of how videos are watched, and of models only their two interfaces.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from free_video_llm.answer import Answer, Evidence, Timings, Unit, gather_evidence
+from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text
+from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
+from free_video_llm.llm.prompts import template_for
+from free_video_llm.plans.apply import VisualTokens
+from free_video_llm.plans.plan import Plan
+from free_video_llm.show import pictures_of
+from free_video_llm.video.read import Frames
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Asked:
+    """A question, and what the plan kept of its video.
+
+    Attributes:
+        options: of a multiple-choice question, or none.
+        frames, side: of the video; patches along one side of a frame.
+        tokens, notes: what was kept, and what the user should know.
+        seconds: by step: "decode", "encode", "prompt", "select", "project".
+    """
+
+    question: str
+    options: tuple[str, ...]
+    frames: Frames
+    side: int
+    tokens: VisualTokens
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def ask_with_tokens(
+    llm: ImageLLM,
+    asked: Sequence[Asked],
+    plan: Plan,
+    *,
+    conv_mode: str,
+    decoding: Decoding,
+    model: str,
+) -> list[Answer]:
+    """Answers in one batch; `model` is the model's name. Raises as `ImageLLM.generate` does."""
+    prompts: list[str] = []
+    stops: set[str] = set()
+    for one in asked:
+        template = template_for(conv_mode, llm.tokenizer, multiple_choice=bool(one.options))
+        prompts.append(template.fill(one.question, one.options))
+        stops.update(template.stop)
+    embeds = [one.tokens.embeds for one in asked]
+    generations = llm.generate(prompts, embeds, decoding=decoding, stop=sorted(stops))
+    return [
+        _answer(one, plan, model, prompt, generation, _evidence(one, plan, "tokens"))
+        for one, prompt, generation in zip(asked, prompts, generations, strict=True)
+    ]
+
+
+def ask_with_pictures(
+    llm: PictureLLM, asked: Sequence[Asked], plan: Plan, *, decoding: Decoding, model: str
+) -> list[Answer]:
+    """Answers of a model that is shown what the plan keeps. Raises as `PictureLLM.reply` does."""
+    ready = []
+    for one in asked:
+        start = time.perf_counter()
+        evidence = _evidence(one, plan, "patches")
+        pictures, notes = pictures_of(evidence, plan, llm.limits)
+        request = ChatRequest(pictures, question_text(one.question, one.options))
+        seconds = {**one.seconds, "project": time.perf_counter() - start}
+        ready.append((replace(one, notes=one.notes + notes, seconds=seconds), request, evidence))
+    generations = llm.reply([request for _, request, _ in ready], decoding)
+    answers = []
+    for (one, request, evidence), generation in zip(ready, generations, strict=True):
+        answer = _answer(one, plan, model, request.text, generation, evidence)
+        answers.append(replace(answer, pictures=request.pictures))
+    return answers
+
+
+def _evidence(one: Asked, plan: Plan, unit: Unit) -> Evidence:
+    return gather_evidence(one.frames, one.tokens, plan, side=one.side, unit=unit)
+
+
+def _answer(
+    one: Asked, plan: Plan, model: str, prompt: str, generation: Generation, evidence: Evidence
+) -> Answer:
+    return Answer(
+        question=one.question,
+        text=generation.text,
+        token_ids=generation.token_ids,
+        visual_tokens=one.tokens,
+        evidence=evidence,
+        timings=Timings(
+            **{name: one.seconds[name] for name in ("decode", "encode", "prompt", "select")},
+            project=one.seconds["project"],
+            prefill=generation.prefill_seconds,
+            generate=generation.decode_seconds,
+        ),
+        plan=plan,
+        model=model,
+        prompt=prompt,
+        prompt_tokens=generation.prompt_tokens,
+        options=one.options,
+        warnings=one.notes,
+        token_seconds=generation.token_seconds,
+        answer_tokens=generation.new_tokens or len(generation.token_ids),
+    )

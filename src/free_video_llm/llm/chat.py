@@ -1,0 +1,108 @@
+"""The interface of a picture model: pictures with words between them go in, text comes out.
+
+What every image LLM is whose visual tokens we do not build: a server, or a class of transformers
+that takes a list of images. Knows nothing of videos, plans or evidence.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from free_video_llm.llm.generate import Decoding, Generation
+
+#: Of the pictures that are sent.
+JPEG_QUALITY = 90
+#: Of one picture: what most models look at without cutting it up.
+MAX_PIXELS = 768 * 768
+_CHOOSE = "Answer with the letter of the best option alone."
+
+
+@dataclass(frozen=True, eq=False)
+class ChatPicture:
+    """A picture for a chat model.
+
+    Attributes:
+        pixels: uint8 [height,width,3].
+        words: what is said before it, such as its time. Never empty: some servers fuse two pictures
+            that have no text between them (llama.cpp #24303, Ollama #17321).
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    words: str
+
+    def __post_init__(self) -> None:
+        if not self.words.strip():
+            raise ValueError("a picture has words before it")
+
+    def jpeg(self) -> bytes:
+        """As a JPEG file's content."""
+        from PIL import Image
+
+        held = io.BytesIO()
+        Image.fromarray(self.pixels).save(held, format="JPEG", quality=JPEG_QUALITY)
+        return held.getvalue()
+
+
+@dataclass(frozen=True, eq=False)
+class ChatRequest:
+    """One question: pictures in the order in which they are seen, and what is asked at the end."""
+
+    pictures: tuple[ChatPicture, ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureLimits:
+    """What a picture model takes.
+
+    Attributes:
+        max_images: pictures of one question; None for as many as the plan keeps.
+        max_pixels: of one picture.
+    """
+
+    max_images: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+class PictureLLM(Protocol):
+    """A picture model.
+
+    Attributes:
+        limits: what it takes.
+        identity: tells it from other models, for what a run is written down under.
+    """
+
+    limits: PictureLimits
+
+    @property
+    def identity(self) -> str: ...
+
+    def reply(self, requests: Sequence[ChatRequest], decoding: Decoding) -> list[Generation]:
+        """Answers in the order of the requests.
+
+        Raises:
+            ConfigError: decoding that it does not do, or a server that refuses.
+        """
+        ...
+
+
+def question_text(question: str, options: Sequence[str] = ()) -> str:
+    """What is asked at the end of the pictures.
+
+    Examples:
+        >>> print(question_text("Who wins?", ("cat", "dog")))
+        Who wins?
+        (A) cat
+        (B) dog
+        Answer with the letter of the best option alone.
+    """
+    if not options:
+        return question
+    listed = [f"({chr(ord('A') + i)}) {option}" for i, option in enumerate(options)]
+    return "\n".join([question, *listed, _CHOOSE])

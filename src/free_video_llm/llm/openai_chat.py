@@ -1,0 +1,206 @@
+"""A picture model behind an OpenAI-compatible server: OpenAI's own, Ollama, LM Studio, vLLM, …
+
+The lowest common denominator that all of them take: JPEGs as data addresses, a text part before
+each, the question last, one user's message.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from free_video_llm.errors import ConfigError, shown
+from free_video_llm.llm.chat import ChatRequest, PictureLimits
+from free_video_llm.llm.generate import Decoding, Generation
+from free_video_llm.openai_client import (
+    check_url,
+    count_of,
+    hide_secrets,
+    open_blocking_client,
+    reason_of,
+)
+
+#: Questions that are under way at a time.
+CONCURRENCY = 4
+_RETRIES = 3
+_TIMEOUT_SECONDS = 300.0
+#: Parameters that hosted reasoning models refuse, each with what is sent in its place.
+_INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None, "top_p": None}
+
+
+class OpenAIChat:
+    """One model on one server; see `PictureLLM`.
+
+    Args:
+        model: as the server calls it.
+        url: the server's address, ending in /v1.
+        limits: what is sent at most.
+        concurrency: questions under way at a time.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        limits: PictureLimits | None = None,
+        *,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        check_url(url)
+        self.model, self.url = model, url.rstrip("/")
+        self.limits = limits or PictureLimits()
+        self._concurrency = concurrency
+        self._refused: set[str] = set()
+        self._client = open_blocking_client(
+            self.url,
+            timeout_seconds=_TIMEOUT_SECONDS,
+            retries=_RETRIES,
+            what="a model behind a server",
+            extra="server",
+        )
+
+    @property
+    def identity(self) -> str:
+        """The model and where it is."""
+        return f"{self.model} at {self.url}"
+
+    def reply(self, requests: Sequence[ChatRequest], decoding: Decoding) -> list[Generation]:
+        """Answers in the order of the requests; the first failure ends all.
+
+        Raises:
+            ConfigError: the server cannot be reached, refuses, or sends no chat completion; or
+                decoding that servers do not do.
+        """
+        for name in ("top_k", "repetition_penalty"):
+            if getattr(decoding, name) is not None:
+                raise ConfigError(
+                    f"{name} is not what OpenAI-compatible servers take: leave it out"
+                )
+        if decoding.num_beams != 1:
+            raise ConfigError("num_beams is not what OpenAI-compatible servers take: leave it out")
+        with ThreadPoolExecutor(max(1, min(self._concurrency, len(requests)))) as pool:
+            try:
+                return list(pool.map(lambda request: self._ask(request, decoding), requests))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _ask(self, request: ChatRequest, decoding: Decoding) -> Generation:
+        messages = [{"role": "user", "content": parts_of(request)}]
+        begun = time.perf_counter()
+        completion = self._send(messages, decoding)
+        return _read(completion, time.perf_counter() - begun)
+
+    def _send(self, messages: list[dict[str, Any]], decoding: Decoding) -> Any:
+        """One completion; a parameter that the server refuses by name is left out from then on."""
+        import openai
+
+        while True:
+            parameters = self._parameters(decoding)
+            try:
+                return self._client.chat.completions.create(
+                    model=self.model, messages=messages, **parameters
+                )
+            except openai.BadRequestError as error:
+                refused = self._refused_by(error, parameters)
+                if refused is None:
+                    raise ConfigError(f"{self._name()} refuses: {reason_of(error)}") from None
+                self._refused.add(refused)
+            except openai.APIStatusError as error:
+                raise ConfigError(self._said(error)) from None
+            except openai.APIConnectionError as error:
+                raise ConfigError(
+                    f"{self._name()} cannot be reached ({reason_of(error.__cause__ or error)}): "
+                    "start the server, or name it by --base-url"
+                ) from None
+            except openai.OpenAIError as error:
+                raise ConfigError(f"{self._name()}: {reason_of(error)}") from None
+            except ValueError as error:  # a body that is no JSON
+                raise ConfigError(
+                    f"{self._name()} sent what cannot be read: {reason_of(error)}"
+                ) from None
+
+    def _parameters(self, decoding: Decoding) -> dict[str, Any]:
+        usual: dict[str, Any] = {
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "seed": decoding.seed,
+        }
+        sent = {}
+        for name, value in usual.items():
+            called = _INSTEAD[name] if name in self._refused else name
+            if value is not None and called is not None:
+                sent[called] = value
+        return sent
+
+    @staticmethod
+    def _refused_by(error: Any, sent: dict[str, Any]) -> str | None:
+        """The parameter that an error says is not taken, if it is one that can be left out."""
+        said = str(getattr(error, "message", error))
+        if not re.search(
+            r"unsupported|not support|unrecognized|unknown|invalid|unexpected", said, re.I
+        ):
+            return None
+        return next((n for n in _INSTEAD if n in sent and re.search(rf"\b{n}\b", said)), None)
+
+    def _said(self, error: Any) -> str:
+        """What a server's status means, in one line."""
+        code, reason = error.status_code, reason_of(error)
+        if code in (401, 403):
+            return f"{self._name()} refuses the key ({code}): set OPENAI_API_KEY; {reason}"
+        if code == 404:
+            return f"{self._name()} is not there: check the model's name (fvl models); {reason}"
+        if 300 <= code < 400:
+            target = hide_secrets(error.response.headers.get("location", "another address"))
+            return f"{self._name()} sends requests on to {shown(target, 120)}: name that address"
+        if code == 413:
+            return (
+                f"{self._name()} takes less at once: lower --max-images or --max-pixels; {reason}"
+            )
+        return f"{self._name()} failed: {reason}"
+
+    def _name(self) -> str:
+        return f"the model {shown(self.model)} at {self.url}"
+
+
+def parts_of(request: ChatRequest) -> list[dict[str, Any]]:
+    """A request as the parts of a user's message: before each picture its words, the question
+    last."""
+    parts: list[dict[str, Any]] = []
+    for picture in request.pictures:
+        address = "data:image/jpeg;base64," + base64.b64encode(picture.jpeg()).decode()
+        parts.append({"type": "text", "text": picture.words})
+        parts.append({"type": "image_url", "image_url": {"url": address}})
+    parts.append({"type": "text", "text": request.text})
+    return parts
+
+
+def _read(completion: Any, seconds: float) -> Generation:
+    """What a chat completion says. Raises ConfigError for anything else."""
+    choices = getattr(completion, "choices", None)
+    message = (
+        getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+    )
+    content = getattr(message, "content", None)
+    if message is None or not isinstance(content, str | None):
+        begun = shown(hide_secrets(completion if isinstance(completion, str) else repr(completion)))
+        raise ConfigError(f"the server sent no chat completion: {begun}")
+    usage = getattr(completion, "usage", None)
+    return Generation(
+        text=_without_thoughts(content or "").strip(),
+        token_ids=(),
+        prompt_tokens=count_of(getattr(usage, "prompt_tokens", 0)),
+        prefill_seconds=0.0,
+        decode_seconds=seconds,
+        new_tokens=count_of(getattr(usage, "completion_tokens", 0)),
+    )
+
+
+def _without_thoughts(text: str) -> str:
+    """An answer without the reasoning that some models write before it."""
+    return re.sub(r"\A\s*<think>.*?</think>", "", text, count=1, flags=re.DOTALL)

@@ -1,0 +1,145 @@
+"""From the evidence of a question to the pictures that a picture model is shown.
+
+Kept frames and regions are cut at the clip's own sharpness, in time order, each after its time; an
+overview pathway becomes one grid of small frames. Which frames and regions, the plan has decided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from free_video_llm.answer import Evidence, KeptFrame, PathwayEvidence
+from free_video_llm.llm.chat import ChatPicture, PictureLimits
+from free_video_llm.plans.plan import Plan
+from free_video_llm.video.read import Frames, Pixels
+from free_video_llm.video.stills import Still, read_stills
+
+#: Frames in the grid of an overview; of more, so many evenly.
+MOST_IN_GRID = 16
+#: Between the frames of a grid, in pixels.
+_GAP = 4
+
+
+@dataclass(frozen=True)
+class _Detail:
+    """A frame, or a part of it, that is shown as a picture of its own."""
+
+    kept: KeptFrame
+    cropped: bool
+
+
+def pictures_of(
+    evidence: Evidence, plan: Plan, limits: PictureLimits
+) -> tuple[tuple[ChatPicture, ...], tuple[str, ...]]:
+    """The pictures of a question, and notes of what did not fit.
+
+    Where there are more than `limits.max_images`, the frames nearest to the question stay, beside
+    the overview; where only one is allowed, all are put into one grid.
+    """
+    most, frames = limits.max_images, evidence.frames
+    details = _details(evidence, plan)
+    overview = _overview(evidence, plan)
+    if most is not None and most < len(details) + bool(overview):
+        if most == 1:
+            times = sorted({*(d.kept.frame for d in details), *overview})
+            note = f"the model takes one picture: {len(times)} frames were put into a grid"
+            return (_grid(frames, times, limits.max_pixels),), (note,)
+        room = most - bool(overview)
+        dropped = len(details) - room
+        nearest = sorted(details, key=lambda detail: -detail.kept.score)[:room]
+        details = [detail for detail in details if detail in nearest]
+        note = f"the model takes {most} pictures: {dropped} of the kept frames were left out"
+        return _shown(frames, details, overview, limits.max_pixels), (note,)
+    return _shown(frames, details, overview, limits.max_pixels), ()
+
+
+def _shown(
+    frames: Frames, details: Sequence[_Detail], overview: Sequence[int], most_pixels: int
+) -> tuple[ChatPicture, ...]:
+    stills = read_stills(
+        frames,
+        [Still(detail.kept.frame, detail.kept.region) for detail in details],
+        most_pixels=most_pixels,
+    )
+    pictures = [
+        ChatPicture(pixels, _words(detail)) for detail, pixels in zip(details, stills, strict=True)
+    ]
+    if overview:
+        pictures.insert(0, _grid(frames, overview, most_pixels))
+    return tuple(pictures)
+
+
+def _words(detail: _Detail) -> str:
+    part = " (the part of the frame that matters)" if detail.cropped else ""
+    return f"Frame at {stamp(detail.kept.second)}{part}:"
+
+
+def stamp(second: float) -> str:
+    """A time as models read it best.
+
+    Examples:
+        >>> stamp(7.26), stamp(75), stamp(3675.5)
+        ('7.3 s', '75.0 s (1:15)', '3675.5 s (1:01:15)')
+    """
+    text = f"{second:.1f} s"
+    if second < 60:
+        return text
+    minutes, seconds = divmod(int(second), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return f"{text} ({clock})"
+
+
+def _details(evidence: Evidence, plan: Plan) -> list[_Detail]:
+    """What the detailed pathways kept, in time order; the same part of a frame once."""
+    found: dict[tuple[int, tuple[float, ...]], _Detail] = {}
+    for part in _parts(evidence, plan, coarse=False):
+        for kept in part.kept:
+            cropped = part.cropped and kept.region != (0.0, 0.0, 1.0, 1.0)
+            found.setdefault((kept.frame, kept.region), _Detail(kept, cropped))
+    return [found[key] for key in sorted(found)]
+
+
+def _overview(evidence: Evidence, plan: Plan) -> list[int]:
+    """The frames of the coarse pathways' grid, in time order."""
+    parts = _parts(evidence, plan, coarse=True)
+    frames = sorted({kept.frame for part in parts for kept in part.kept})
+    if len(frames) <= MOST_IN_GRID:
+        return frames
+    evenly = np.rint(np.linspace(0, len(frames) - 1, MOST_IN_GRID)).astype(int)
+    return [frames[place] for place in evenly]
+
+
+def _parts(evidence: Evidence, plan: Plan, *, coarse: bool) -> list[PathwayEvidence]:
+    names = {p.name for p in plan.pathways if (p.pool.method.window is None) == coarse}
+    return [part for part in evidence.pathways if part.name in names]
+
+
+def _grid(frames: Frames, which: Sequence[int], most_pixels: int) -> ChatPicture:
+    """Frames side by side, row by row, as one picture."""
+    columns = math.ceil(math.sqrt(len(which)))
+    rows = math.ceil(len(which) / columns)
+    stills = read_stills(
+        frames,
+        [Still(frame) for frame in which],
+        most_pixels=max(1, most_pixels // (rows * columns)),
+    )
+    times = ", ".join(stamp(float(frames.seconds[frame])) for frame in which)
+    words = f"Overview, {len(which)} frames from left to right and top to bottom, at {times}:"
+    return ChatPicture(_joined(stills, rows, columns), words)
+
+
+def _joined(stills: Sequence[Pixels], rows: int, columns: int) -> Pixels:
+    high, wide = max(s.shape[0] for s in stills), max(s.shape[1] for s in stills)
+    whole = np.full(
+        (rows * high + (rows - 1) * _GAP, columns * wide + (columns - 1) * _GAP, 3), 255, np.uint8
+    )
+    for number, still in enumerate(stills):
+        row, column = divmod(number, columns)
+        top, left = row * (high + _GAP), column * (wide + _GAP)
+        whole[top : top + still.shape[0], left : left + still.shape[1]] = still
+    return whole

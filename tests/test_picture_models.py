@@ -1,0 +1,251 @@
+"""Picture models from end to end: a server that looks at what it is shown, and everything that is
+ours around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faulty_server import serve
+from free_video_llm import CheckpointError, ConfigError, FeatureCache, VideoLLM
+from free_video_llm.cli.main import main
+from free_video_llm.evaluation.report import make_report
+from free_video_llm.evaluation.run_dir import find_run
+from free_video_llm.models.choose import model_for
+from free_video_llm.models.servers import SERVERS, running, server_of
+from media import make_video
+from seeing_server import look, pictures_in
+
+pytest.importorskip("openai", reason="the extra server is not installed")
+COLOUR = "What color is the square?"
+SHADES = {"red": (220, 30, 30), "yellow": (230, 220, 20), "blue": (20, 50, 230)}
+
+
+def clip_of(folder: Path, colour: str) -> Path:
+    """A square of one colour that wanders over grey."""
+
+    def picture(number: int, width: int, height: int) -> np.ndarray:
+        pixels = np.full((height, width, 3), 128, np.uint8)
+        pixels[40:120, 10 + number : 90 + number] = SHADES[colour]
+        return pixels
+
+    return make_video(
+        folder / f"{colour}.mp4", frames=60, width=320, height=240, picture=picture, rate=10
+    )
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return {colour: clip_of(folder, colour) for colour in SHADES}
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with serve(answer=look) as made:
+        yield made
+
+
+@pytest.fixture
+def llm(server) -> VideoLLM:
+    return VideoLLM.from_pretrained("openai:seer", base_url=server.url, scorer="tiny")
+
+
+def test_a_model_behind_a_server_sees_what_the_plan_keeps(llm, server, clips, tmp_path: Path):
+    video = llm.watch(clips["red"], frames=12)
+    answer = video.ask(COLOUR, plan="prompt-3")
+    assert answer.text == "red"
+    assert len(answer.pictures) == 3
+    sent = pictures_in(server.seen[0])
+    assert [words for words, _ in sent] == [picture.words for picture in answer.pictures]
+    assert [pixels.shape for _, pixels in sent] == [(240, 320, 3)] * 3
+    kept = [kept.second for kept in answer.evidence.pathways[0].kept]
+    assert [words for words, _ in sent] == [f"Frame at {second:.1f} s:" for second in kept]
+    assert (answer.prompt_tokens, answer.answer_tokens) == (200, 12)
+    assert answer.evidence.unit == "patches"
+    assert "3 pictures" in repr(answer)
+    data = answer.to_dict()
+    assert data["pictures"] == [words for words, _ in sent]
+    assert (data["tokens"]["visual"], data["tokens"]["answer"]) == (0, 12)
+    assert data["evidence"]["unit"] == "patches"
+    assert answer.save_picture(tmp_path / "why.svg").read_text().count("patches") >= 1
+    assert answer.timings.project > 0
+    assert answer.timings.generate > 0
+
+
+def test_choices_and_batches(llm, server, clips):
+    red, yellow = llm.watch(clips["red"], frames=8), llm.watch(clips["yellow"], frames=40)
+    answers = llm.ask(
+        [(red, COLOUR), (yellow, COLOUR), (red, "And now?")],
+        plan="prompt-3",
+        options=[["blue", "red"], ["yellow", "green"], []],
+    )
+    assert [answer.text for answer in answers] == ["B", "A", "red"]
+
+
+def test_the_video_is_encoded_once_and_cached(llm, server, clips, tmp_path: Path):
+    cache = FeatureCache(tmp_path)
+    first = llm.watch(clips["red"], frames=6, cache=cache)
+    assert len(cache.files()) == 1
+    again = VideoLLM.from_pretrained("openai:seer", base_url=server.url, scorer="tiny")
+    second = again.watch(clips["red"], frames=6, cache=FeatureCache(tmp_path))
+    assert second.from_cache
+    assert first.ask(COLOUR).text == second.ask(COLOUR).text == "red"
+
+
+def test_what_a_picture_model_has_not_is_told(llm):
+    video = llm.watch("sample:star", frames=4)
+    for wrong, words in (
+        ({"plan": "paper@released"}, "released rules"),
+        ({"conv_mode": "plain"}, "no conv_mode"),
+        ({"num_beams": 2}, "num_beams is not what"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            video.ask(COLOUR, **wrong)
+    with pytest.raises(ConfigError, match="is shown pictures"):
+        _ = llm.image_llm
+
+
+def test_fewer_pictures_than_kept_frames_is_a_warning(server):
+    llm = VideoLLM.from_pretrained(
+        "openai:seer", base_url=server.url, scorer="tiny", max_images=2, max_pixels=5000
+    )
+    with pytest.warns(UserWarning, match="takes 2 pictures"):
+        answer = llm.watch("sample:star", frames=8).ask(COLOUR, plan="uniform")
+    assert len(answer.pictures) == 2
+    assert "takes 2 pictures" in answer.warnings[0]
+    assert all(w * h <= 5000 for h, w, _ in (p.pixels.shape for p in answer.pictures))
+
+
+def test_names_of_servers():
+    assert server_of("openai:gpt")[1] == "gpt"
+    assert server_of("ollama:qwen3-vl:8b")[0].url == "http://127.0.0.1:11434/v1"
+    for name in ("tiny", "./model", "org/name", "C:/models/llava", ":x"):
+        assert server_of(name) is None
+    with pytest.raises(ConfigError, match="names no model: write vllm:MODEL"):
+        server_of("vllm:")
+    assert len({server.prefix for server in SERVERS}) == len(SERVERS)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dtype": "float16"}, "dtype is not for a model behind a server"),
+        ({"conv_mode": "plain"}, "conv_mode is not for a model behind a server"),
+        ({"load_in_4bit": True}, "bits and RoPE scaling"),
+        ({"base_url": 7}, "base_url is an address, not 7"),
+        ({"max_images": 0}, "max_images is a whole number of 1 or more"),
+        ({"max_pixels": 10}, "max_pixels is a whole number of 1024 or more"),
+    ],
+)
+def test_wrong_options(options, words):
+    with pytest.raises(ConfigError, match=words):
+        VideoLLM.from_pretrained("openai:m", scorer="tiny", **options)
+    with pytest.raises(ConfigError, match="base_url is for a model behind a server"):
+        VideoLLM.from_pretrained("tiny", base_url="http://127.0.0.1:1/v1")
+
+
+def test_local_servers_that_run_are_found(server, monkeypatch):
+    import free_video_llm.models.servers as module
+
+    here = module.Server("ollama", server.url, "Ollama")
+    gone = module.Server("vllm", "http://127.0.0.1:9/v1", "vLLM")
+    monkeypatch.setattr(module, "SERVERS", (here, gone, *SERVERS[:1]))
+    assert running() == {"ollama": ("judge-1-exact-0613",)}
+
+
+def test_on_the_command_line(server, clips, capsys, tmp_path: Path):
+    model = ["--model", "openai:seer", "--base-url", server.url, "--scorer", "tiny"]
+    picture = tmp_path / "why.png"
+    words = ["ask", str(clips["red"]), COLOUR, *model, "--plan", "paper-small"]
+    assert main([*words, "--picture", str(picture)]) == 0
+    out = capsys.readouterr()
+    assert out.out.strip() == "red"
+    assert "6 pictures: " in out.err
+    assert "patches" in out.err
+    assert picture.stat().st_size > 10_000
+    assert main([*words, "--json", "--option", "red", "--option", "blue"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)["answers"]
+    assert document["answer"] == "A"
+    assert main([*words, "--profile"]) == 2
+    assert "is shown pictures" in capsys.readouterr().err
+    assert (
+        main(["compare-plans", str(clips["red"]), COLOUR, *model, "--plans", "prompt-3,uniform"])
+        == 0
+    )
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["plan", "patches", "seconds", "answer"]
+    assert [line.split()[-1] for line in table[1:]] == ["red", "red"]
+
+
+def test_in_an_evaluation(server, capsys, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "toy", "--out", "toy", "--videos", "3", "--questions", "2"]) == 0
+    Path("run.yaml").write_text(
+        f"model: openai:seer\nbase_url: {server.url}\nscorer: tiny\nplan: prompt-3\nframes: 6\n"
+        "sets: [{set: toy, questions: toy/Toy_QA.csv, videos: toy/videos}]\n"
+    )
+    assert main(["eval", "run.yaml"]) == 0
+    run = find_run("outputs/artifacts/toy/run")
+    report = make_report(run)
+    assert report.total.answered == report.total.asked == 6
+    assert report.run["model"]["fingerprint"].startswith(f"seer at {server.url}; ")
+    row = next(run.rows())
+    assert row.answer is not None
+    assert (row.answer.tokens["visual"], row.answer.tokens["prompt"]) == (0, 200)
+    assert len(server.seen) == 6
+    assert main(["eval", "run.yaml"]) == 0  # nothing is asked twice
+    assert len(server.seen) == 6
+
+
+def test_a_video_of_one_s_own_wants_a_model_that_knows_more(
+    clips, server, capsys, monkeypatch, tmp_path: Path
+):
+    import free_video_llm.models.servers as module
+
+    here = module.Server("ollama", server.url, "Ollama")
+    monkeypatch.setattr(module, "SERVERS", (here,))
+    monkeypatch.delenv("FVL_MODEL")
+    assert main(["ask", str(clips["red"]), COLOUR]) == 4
+    error = capsys.readouterr().err
+    assert error.startswith("fvl: no model is named: add --model, or set FVL_MODEL")
+    ways = [line.split()[1] for line in error.splitlines()[1:]]
+    assert ways[-2:] == ["ollama:judge-1-exact-0613", "openai:gpt-4o-mini"]
+    assert main(["ask", "sample:star", "What color is the star?", "--quiet"]) == 0
+    assert capsys.readouterr().out == "red\n"
+    assert main(["ask", str(tmp_path / "missing.mp4"), COLOUR]) == 3
+    assert "no such file" in capsys.readouterr().err
+    assert main(["ask", str(clips["red"]), COLOUR, "--model", "tiny", "--quiet"]) == 0
+    monkeypatch.setenv("FVL_MODEL", "tiny")
+    assert main(["ask", str(clips["red"]), COLOUR, "--quiet"]) == 0
+
+
+def test_the_largest_model_that_fits_is_named(clips, monkeypatch):
+    monkeypatch.delenv("FVL_MODEL")
+    monkeypatch.setattr("free_video_llm.models.choose.running", dict)
+    for memory, name in ((40.0, "llava-hf/llava-v1.6-mistral-7b-hf"), (80.0, "llava-hf/llava-")):
+        with pytest.raises(CheckpointError) as caught:
+            model_for(str(clips["red"]), memory_gb=memory)
+        assert name in str(caught.value).splitlines()[1]
+    with pytest.raises(CheckpointError) as caught:
+        model_for(str(clips["red"]), memory_gb=8.0)
+    assert [line.split()[1] for line in str(caught.value).splitlines()[1:]] == [
+        "ollama:qwen2.5vl:3b", "openai:gpt-4o-mini",
+    ]  # fmt: skip
+
+
+def test_servers_that_run_are_listed(server, capsys, monkeypatch):
+    import free_video_llm.models.servers as module
+
+    monkeypatch.setattr(module, "SERVERS", (module.Server("vllm", server.url, "vLLM"),))
+    assert main(["models"]) == 0
+    assert "runs: judge-1-exact-0613" in capsys.readouterr().out
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["name"] == "vllm:judge-1-exact-0613"
+    assert main(["doctor"]) in (0, 1)
+    assert "server    vllm: vllm:judge-1-exact-0613" in capsys.readouterr().out
