@@ -115,7 +115,7 @@ def _overview(evidence: Evidence, plan: Plan) -> list[int]:
 
 
 def _parts(evidence: Evidence, plan: Plan, *, coarse: bool) -> list[PathwayEvidence]:
-    names = {p.name for p in plan.pathways if (p.pool.method.window is None) == coarse}
+    names = {p.name for p in plan.pathways if p.pool.method.coarse == coarse}
     return [part for part in evidence.pathways if part.name in names]
 
 

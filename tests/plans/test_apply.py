@@ -95,6 +95,7 @@ TORCH_POOLS = {
     "spatial_2d_max_pool": lambda x: F.max_pool2d(x, 2, ceil_mode=True),
     "spatial_2d_avg_pool": lambda x: F.avg_pool2d(x, 2, ceil_mode=True),
     "adaptive_2d_pool": lambda x: F.adaptive_avg_pool2d(x, (3, 5)),
+    "bilinear_2d_pool": lambda x: F.interpolate(x, ((x.shape[2] + 1) // 2,) * 2, mode="bilinear"),
     "temporal_global_pool": lambda x: x.mean(0, keepdim=True),
     "spatial_temporal_pool": lambda x: F.adaptive_avg_pool3d(
         x.transpose(0, 1), (16, 12, 12)
@@ -238,6 +239,12 @@ def test_regions_are_the_patches_that_a_token_was_made_of(kind, side):
     if "max" in kind:  # the last row and column of the region
         torch.testing.assert_close(row, bottom - 1)
         torch.testing.assert_close(column, right - 1)
+    elif kind == "bilinear_2d_pool" and side % 2:  # nearer to one of the two patches
+        for place, first, last in ((row, top, bottom - 1), (column, left, right - 1)):
+            assert bool(((first <= place) & (place <= last)).all())
+        assert sorted(set(zip(top.tolist(), bottom.tolist(), strict=True))) == [
+            (0, 2), (2, 4), (3, 5), (5, 7),
+        ]  # fmt: skip
     else:  # its middle
         torch.testing.assert_close(row, (top + bottom - 1) / 2)
         torch.testing.assert_close(column, (left + right - 1) / 2)

@@ -41,6 +41,7 @@ def one(pool: Pool, crop: Crop | None = None, rules: str = "corrected", **select
         ("prompt-3", 864),
         ("uniform-3", 864),
         ("diverse", 1848),
+        ("onevision", 7200),
     ],
 )
 def test_presets_have_the_published_token_counts(name, tokens, rules):
@@ -50,7 +51,7 @@ def test_presets_have_the_published_token_counts(name, tokens, rules):
 
 
 def test_every_preset_is_counted_above():
-    assert len(PRESETS) == 9
+    assert len(PRESETS) == 10
     assert all(preset.plan.name == name for name, preset in PRESETS.items())
 
 

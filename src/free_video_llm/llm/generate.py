@@ -159,13 +159,18 @@ class ImageLLM:
     """A projector and a language model, of a transformers LLaVA.
 
     Args:
-        model: `LlavaForConditionalGeneration` or `LlavaNextForConditionalGeneration`.
+        model: `LlavaForConditionalGeneration`, `LlavaNextForConditionalGeneration` or
+            `LlavaOnevisionForConditionalGeneration`.
         tokenizer: the language model's.
+        after_image: [D], what the model reads after the visual tokens, if anything.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: Any, *, after_image: torch.Tensor | None = None
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.after_image = after_image
         self.projector = TwoLayerProjector(model.model.multi_modal_projector)
 
     @property
@@ -220,7 +225,8 @@ class ImageLLM:
                 f"{len(table.weight):,}: the checkpoint's tokenizer is another model's"
             )
         head, tail = look_up(token_ids[:at]), look_up(token_ids[at + 1 :])
-        return torch.cat([head, visual.to(self.device, head.dtype), tail])
+        seen = [visual] if self.after_image is None else [visual, self.after_image[None]]
+        return torch.cat([head, *(part.to(self.device, head.dtype) for part in seen), tail])
 
     @torch.inference_mode()
     def generate(

@@ -25,6 +25,18 @@ class ImageModel:
 MODELS: tuple[ImageModel, ...] = (
     ImageModel("tiny", 0.003, "Apache-2.0", "embedded; knows only coloured shapes"),
     ImageModel(
+        "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+        0.89,
+        "Apache-2.0",
+        "the smallest that knows the world; made for video too",
+    ),
+    ImageModel(
+        "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        8.03,
+        "Apache-2.0",
+        "made for video too",
+    ),
+    ImageModel(
         "llava-hf/llava-v1.6-vicuna-7b-hf",
         7.06,
         "Llama 2",

@@ -53,13 +53,13 @@ class Llava:
             built, tensors, clip = _open_transformers(folder, config, scorer)
             layout = "transformers"
         in_file = llava_layout.to_original if layout == "original" else str
-        _check_feature_layer(built, folder)
+        check_feature_layer(built, folder)
         kind = _class_for(built)
         return finish_opening(folder, layout, kind, built, tensors, clip, name_in_file=in_file)
 
     def build(self, opened: Checkpoint, options: LoadOptions) -> tuple[Towers, ImageLLM]:
         """The towers, as one where their weights are the same, and the language model."""
-        config = _stretched(opened.config, options.rope_scaling_factor)
+        config = stretched(opened.config, options.rope_scaling_factor)
         model = build(opened.kind, config, opened.tensors, opened.folder, options.placement())
         for key, value in opened.token_ids.items():
             setattr(model.generation_config, key, value)
@@ -191,7 +191,7 @@ def _one_layer(config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     return {**config, "vision_feature_layer": layer}
 
 
-def _check_feature_layer(config: Any, folder: Path) -> None:
+def check_feature_layer(config: Any, folder: Path) -> None:
     """Raise CheckpointError where the tower has no such hidden state; 0 is its embeddings."""
     layer, layers = config.vision_feature_layer, config.vision_config.num_hidden_layers
     whole = isinstance(layer, int) and not isinstance(layer, bool)
@@ -252,7 +252,7 @@ def _class_for(config: Any) -> Any:
     return LlavaNextForConditionalGeneration
 
 
-def _stretched(config: Any, factor: float) -> Any:
+def stretched(config: Any, factor: float) -> Any:
     """The config with dynamic NTK scaling of the LLM's positions (METHOD §1.9)."""
     if factor == 1:
         return config

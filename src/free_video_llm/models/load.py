@@ -12,7 +12,7 @@ from free_video_llm.errors import CheckpointError, ConfigError
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.llm.prompts import CHAT, TEMPLATES
-from free_video_llm.models import llava  # noqa: F401 (registers its family)
+from free_video_llm.models import llava, llava_onevision  # noqa: F401 (register their families)
 from free_video_llm.models.checkpoint import Checkpoint
 from free_video_llm.models.family import Family, family_of
 from free_video_llm.models.folder import TINY, find_folder, read_config

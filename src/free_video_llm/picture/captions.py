@@ -21,7 +21,7 @@ def pathway_of(answer: Answer, name: str) -> Pathway | None:
 def is_overview(answer: Answer, part: PathwayEvidence) -> bool:
     """Whether a pathway looks at whole frames coarsely, so that a filmstrip shows enough."""
     pathway = pathway_of(answer, part.name)
-    return pathway is not None and pathway.pool.method.window is None
+    return pathway is not None and pathway.pool.method.coarse
 
 
 def grid_of(answer: Answer, part: PathwayEvidence) -> tuple[int, int]:

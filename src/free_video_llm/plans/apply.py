@@ -7,7 +7,7 @@ projection, and averages between the projector's two linear layers, with which t
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -240,7 +240,8 @@ def _overview(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
         tokens = _project_overview(work, pool, frames)
     count, rows, columns = tokens.shape[:3]
     frame_of = torch.tensor([-1] * count if pool.over_time else frames, dtype=torch.long)
-    region = _adaptive_bounds(features.side, rows, columns).repeat(count, 1)
+    edges = _bilinear_edges if pool.method.stride is not None else _adaptive_edges
+    region = _grid_bounds(features.side, rows, columns, edges).repeat(count, 1)
     looks = tuple(Look(frame, rows, columns) for frame in frames)
     return tokens.flatten(0, 2), frame_of.repeat_interleave(rows * columns), region, looks
 
@@ -296,14 +297,25 @@ def _cell_bounds(side: int, table: torch.Tensor) -> torch.Tensor:
     return torch.stack(edges, 1).float() / side
 
 
-def _adaptive_bounds(side: int, rows: int, columns: int) -> torch.Tensor:
-    """The same for adaptive pooling, whose windows run from floor(i·S/n) to ceil((i+1)·S/n)."""
+_Edges = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 
-    def edges(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        i = torch.arange(count)
-        return i * side // count, ((i + 1) * side + count - 1) // count
 
-    (top, bottom), (left, right) = edges(rows), edges(columns)
+def _adaptive_edges(side: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """First patch and the one behind the last of `count` windows of adaptive pooling, which run
+    from floor(i·S/n) to ceil((i+1)·S/n)."""
+    i = torch.arange(count)
+    return i * side // count, ((i + 1) * side + count - 1) // count
+
+
+def _bilinear_edges(side: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of the two patches between which bilinear interpolation reads a place."""
+    place = (torch.arange(count) + 0.5) * side / count - 0.5
+    return place.floor().long().clamp_min(0), (place.ceil().long() + 1).clamp_max(side)
+
+
+def _grid_bounds(side: int, rows: int, columns: int, edges: _Edges) -> torch.Tensor:
+    """Left, top, right, bottom of each cell as shares of the frame: float [rows*columns,4]."""
+    (top, bottom), (left, right) = edges(side, rows), edges(side, columns)
     grid = torch.stack(
         [
             left.expand(rows, -1),

@@ -95,6 +95,7 @@ class PoolMethod:
         average: whether it is a mean, which commutes with a linear layer; else a maximum.
         takes_grid: whether a plan gives it the grid to pool to.
         grid: the grid that it always pools to, None where that follows from the side.
+        stride: by what it divides the side, where it has no window and no grid of its own.
         times: how many times it leaves of a clip where it pools over time, else None.
         pool: tokens [T,S,S,D] (and the grid) to [T',rows,columns,D]; None for windows.
     """
@@ -104,8 +105,14 @@ class PoolMethod:
     average: bool = True
     takes_grid: bool = False
     grid: tuple[int, int] | None = None
+    stride: int | None = None
     times: int | None = None
     pool: PoolGrids | None = None
+
+    @property
+    def coarse(self) -> bool:
+        """Whether it leaves an overview of a frame, in which small things are lost."""
+        return self.window is None and self.stride is None
 
     @property
     def over_time(self) -> bool:
@@ -116,7 +123,7 @@ class PoolMethod:
         """Rows and columns left of a side × side grid; a last odd row or column is kept."""
         if self.grid is not None:
             return self.grid
-        rows, columns = self.window or (1, 1)
+        rows, columns = self.window or (self.stride or 1,) * 2
         return math.ceil(side / rows), math.ceil(side / columns)
 
 
@@ -228,13 +235,21 @@ def pool(
     *,
     takes_grid: bool = False,
     grid: tuple[int, int] | None = None,
+    stride: int | None = None,
     times: int | None = None,
 ) -> Callable[[PoolGrids], PoolGrids]:
     """Register a function as a pool without a fixed window; see `PoolMethod`."""
 
     def register(function: PoolGrids) -> PoolGrids:
         POOLS.add(
-            PoolMethod(name=name, takes_grid=takes_grid, grid=grid, times=times, pool=function)
+            PoolMethod(
+                name=name,
+                takes_grid=takes_grid,
+                grid=grid,
+                stride=stride,
+                times=times,
+                pool=function,
+            )
         )
         return function
 

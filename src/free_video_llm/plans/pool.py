@@ -78,6 +78,14 @@ def _adaptive(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return F.adaptive_avg_pool2d(tokens.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)
 
 
+@pool("bilinear_2d_pool", stride=2)
+def _bilinear(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """LLaVA-OneVision's for video (arXiv 2408.03326): 27 × 27 patches to 14 × 14."""
+    import torch.nn.functional as F
+
+    return F.interpolate(tokens.permute(0, 3, 1, 2), grid, mode="bilinear").permute(0, 2, 3, 1)
+
+
 @pool("spatial_temporal_pool", grid=TIMES_ROWS_COLUMNS[1:], times=TIMES_ROWS_COLUMNS[0])
 def _over_space_and_time(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     import torch.nn.functional as F

@@ -71,6 +71,12 @@ _TABLE: tuple[tuple[str, tuple[Pathway, ...], str, str], ...] = (
         "IG-VLM, arXiv 2403.18406",
     ),
     (
+        "onevision",
+        (_pathway("frames", Select(kind="all"), "bilinear_2d_pool"),),
+        "all frames at half their grid, as LLaVA-OneVision takes a video (with --frames 32)",
+        "LLaVA-OneVision, arXiv 2408.03326",
+    ),
+    (
         "freeva",
         (_pathway("frames", _uniform(4), "concat"),),
         "4 uniform frames at full detail",
