@@ -121,7 +121,7 @@ class TwoLayerProjector:
         return result
 
 
-class _Clock:
+class Clock:
     """A logits processor that changes nothing, refuses scores that are no numbers, and notes when
     those of each token came."""
 
@@ -262,7 +262,7 @@ class ImageLLM:
         extra: dict[str, Any] = {}
         if stop:
             extra["stopping_criteria"] = [self._stopper(stop)]
-        clock = _Clock(self.device)
+        clock = Clock(self.device)
         order: Sequence[int] = range(len(embeds))
         store = self._key_values(len(embeds), longest, decoding)
         if store is not None:
@@ -347,7 +347,7 @@ class ImageLLM:
         return text
 
     def _generation(
-        self, row: list[int], stop: Sequence[str], prompt: int, clock: _Clock, end: float
+        self, row: list[int], stop: Sequence[str], prompt: int, clock: Clock, end: float
     ) -> Generation:
         ids = self._cut(row, stop)
         first = clock.times[0]

@@ -46,7 +46,7 @@ def check_fits(
     name_in_file: Callable[[str], str] = str,
 ) -> None:
     """Raise CheckpointError unless the tensors are those of the model of that config."""
-    _check_layers(config, len(tensors), folder)
+    check_layers(config, len(tensors), folder)
     try:
         with torch.device("meta"):
             model = kind(config)
@@ -78,7 +78,7 @@ def check_sizes(data: Mapping[str, Any], folder: Path) -> None:
                 )
 
 
-def _check_layers(config: Any, tensors: int, folder: Path) -> None:
+def check_layers(config: Any, tensors: int, folder: Path) -> None:
     """Every layer has tensors: more layers than tensors are not built, even without memory."""
     for part in (config, *(getattr(config, n, None) for n in ("text_config", "vision_config"))):
         layers = getattr(part, "num_hidden_layers", 0) or 0

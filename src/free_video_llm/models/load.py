@@ -14,9 +14,10 @@ from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.llm.prompts import CHAT, TEMPLATES
 from free_video_llm.models import llava, llava_onevision  # noqa: F401 (register their families)
 from free_video_llm.models.checkpoint import Checkpoint
-from free_video_llm.models.family import Family, family_of
+from free_video_llm.models.family import Family, families, family_of
 from free_video_llm.models.folder import TINY, find_folder, read_config
 from free_video_llm.models.options import LoadOptions
+from free_video_llm.models.pictures import is_picture_model, open_picture_model
 from free_video_llm.models.scorers import DEFAULT_SCORER, build_scorer, find_scorer, open_scorer
 from free_video_llm.models.servers import Server, open_server, server_of
 
@@ -62,9 +63,11 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     if options.base_url is not None:
         raise ConfigError(f"base_url is for a model behind a server, as in openai:{name}")
     options.placement()  # what this machine cannot do is told before anything is read
-    family, opened = open_checkpoint(
-        find_folder(name, revision=options.revision), scorer=options.scorer
-    )
+    folder = find_folder(name, revision=options.revision)
+    config = read_config(folder)
+    if not any(family.reads(config) for family in families()) and is_picture_model(config):
+        return _in_process(str(name), folder, config, options)
+    family, opened = open_checkpoint(folder, scorer=options.scorer)
     conv_mode = options.conv_mode or opened.conv_mode
     if conv_mode is None:
         raise CheckpointError(
@@ -74,6 +77,14 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
         )
     towers, llm = family.build(opened, options)
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
+
+
+def _in_process(name: str, folder: Path, config: Mapping[str, Any], options: LoadOptions) -> Loaded:
+    """A picture model of transformers, and a scorer beside it."""
+    files = open_scorer(find_scorer(options.scorer or DEFAULT_SCORER, relative_to=folder))
+    llm = open_picture_model(folder, config, options)
+    towers = Towers(scorer=build_scorer(files, options))
+    return Loaded(name, "pictures", folder, towers, llm, CHAT)
 
 
 def _behind_server(name: str, server: Server, model: str, options: LoadOptions) -> Loaded:
