@@ -74,7 +74,7 @@ def test_what_was_run_stands_beside_the_rows(config, loader):
 def test_each_video_is_decoded_and_encoded_once(config, model, monkeypatch):
     watched: list[str] = []
 
-    class Counting:
+    class Counting(VideoLLM):
         def __init__(self) -> None:
             self.__dict__.update(model.__dict__)
 
@@ -92,7 +92,7 @@ def test_a_video_is_held_only_while_its_questions_come(config, model):
     watched: list[weakref.ref] = []
     alive: list[int] = []
 
-    class Watching:
+    class Watching(VideoLLM):
         def __init__(self) -> None:
             self.__dict__.update(model.__dict__)
 
@@ -273,7 +273,7 @@ def test_a_shard_tries_its_own_failures_again_and_leaves_the_others_files_alone(
 
 
 def test_similarities_that_are_no_numbers_make_a_failed_row_not_a_failed_run(config, model, loader):
-    class Overflowing:
+    class Overflowing(VideoLLM):
         def __init__(self) -> None:
             self.__dict__.update(model.__dict__)
             self.ask = model.ask
@@ -311,7 +311,7 @@ def test_a_cache_saves_the_encoding_and_changes_nothing(config, model, loader, t
 
 
 def test_one_question_s_failure_does_not_take_its_batch(config, model, loader):
-    class Breaking:
+    class Breaking(VideoLLM):
         def __init__(self) -> None:
             self.__dict__.update(model.__dict__)
             self.watch = model.watch
