@@ -225,6 +225,7 @@ class VideoLLM:
         scorer: str | None = None,
         revision: str | None = None,
         dtype: Dtype | torch.dtype | None = None,
+        device: str | None = None,
         device_map: str | dict[str, int | str] | None = None,
         load_in_8bit: bool = False,
         load_in_4bit: bool = False,
@@ -239,8 +240,8 @@ class VideoLLM:
 
         Args:
             name: of the model.
-            scorer, revision, dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor,
-                conv_mode, base_url, max_images, max_pixels: see `LoadOptions`.
+            scorer, revision, dtype, device, device_map, load_in_8bit, load_in_4bit,
+                rope_scaling_factor, conv_mode, base_url, max_images, max_pixels: see `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
@@ -250,6 +251,7 @@ class VideoLLM:
             scorer=scorer,
             revision=revision,
             dtype=dtype,
+            device=device,
             device_map=device_map,
             load_in_8bit=load_in_8bit,
             load_in_4bit=load_in_4bit,

@@ -293,6 +293,54 @@ def test_device_maps(plain: Path, device_map: object, plain_answer: tuple[int, .
     assert answer(plain, device_map=device_map) == plain_answer
 
 
+@pytest.mark.parametrize(
+    ("there", "options", "device_map", "dtype"),
+    [
+        ((), {}, None, "float32"),
+        (("mps",), {}, {"": "mps"}, "float16"),
+        (("mps",), {"device": "cpu"}, {"": "cpu"}, "float32"),
+        (("cuda",), {}, {"": 0}, "float16"),
+        (("cuda", "mps"), {"device": "mps"}, {"": "mps"}, "float16"),
+        (("cuda",), {"device": "cuda:0", "dtype": "bfloat16"}, {"": "cuda:0"}, "bfloat16"),
+        (("cuda",), {"device": "cpu"}, {"": "cpu"}, "float32"),
+        (("cuda",), {"device_map": "cpu"}, "cpu", "float32"),
+        (("cuda",), {"device_map": "auto"}, "auto", "float16"),
+        ((), {"device_map": "auto"}, "auto", "float32"),
+        (("cuda",), {"device_map": {"": "cpu"}}, {"": "cpu"}, "float32"),
+    ],
+)
+def test_where_a_model_is_put_and_how_exact(monkeypatch, there, options, device_map, dtype) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: "cuda" in there)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: int("cuda" in there))
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: "mps" in there)
+    placed = LoadOptions(**options).placement()
+    assert placed.get("device_map") == device_map
+    assert placed["dtype"] == getattr(torch, dtype)
+    scorer = LoadOptions(**options).scorer_placement().get("device_map")
+    spread = device_map == "auto"
+    assert scorer == (({"": 0} if there else None) if spread else device_map)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "cpu", "device_map": "cpu"}, "choose device or device_map, not both"),
+        ({"device": "auto"}, "device is one device: auto is for device_map"),
+        ({"device": 0}, "device is a name such as 'cuda:0', not 0"),
+        ({"device": "cpuu"}, "unknown device 'cpuu'"),
+        ({"device": "mps"}, "device 'mps': this machine has no mps devices"),
+    ],
+)
+def test_a_device_that_is_none(options, words) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LoadOptions(**options)
+    assert words in str(caught.value)
+
+
+def test_a_model_on_the_cpu_by_name(plain: Path, plain_answer: tuple[int, ...]) -> None:
+    assert answer(plain, device="cpu") == plain_answer
+
+
 def test_a_device_map_that_does_not_work(plain: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot build the model") as caught:
         load(plain, LoadOptions(device_map={"": "disk"}))
@@ -304,9 +352,9 @@ def test_a_device_map_that_does_not_work(plain: Path) -> None:
     ("device_map", "words"),
     [
         ("nowhere", "unknown device 'nowhere'"),
-        ("cuda", "device_map='cuda': this machine has no cuda devices; use cpu"),
-        ({"": "cuda:0"}, "device_map='cuda:0': this machine has no cuda devices"),
-        (0, "device_map='0': this machine has no cuda devices"),
+        ("cuda", "device 'cuda': this machine has no cuda devices; use cpu"),
+        ({"": "cuda:0"}, "device 'cuda:0': this machine has no cuda devices"),
+        (0, "device '0': this machine has no cuda devices"),
         (1.5, "device_map is a device, 'auto', or a mapping"),
     ],
 )

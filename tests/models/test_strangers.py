@@ -244,3 +244,30 @@ def test_wrong_load_options(options, words) -> None:
     with pytest.raises(ConfigError) as caught:
         LoadOptions(**options)
     assert words in str(caught.value)
+
+
+def test_a_model_is_fetched_with_its_scorer_and_not_built(tmp_path: Path, monkeypatch, capsys):
+    from free_video_llm.cli.main import main
+
+    asked = []
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    scorer = Path(shutil.move(folder / "clip", tmp_path / "scorer"))
+    say(folder, "free_video_llm.json", scorer="org/clip")
+
+    def download(name: str, *, local_files_only: bool = False, **_: object) -> str:
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        asked.append(name)
+        return str({"org/model": folder, "org/clip": scorer}[name])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", None)
+    assert main(["pull", "org/model"]) == 0
+    assert asked == ["org/model", "org/clip"]
+    said = capsys.readouterr()
+    assert said.out == f"org/model  {folder}\n"
+    assert "names org/clip for its vision: it is fetched from the Hub" in said.err
+    assert main(["pull", "ollama:qwen3-vl"]) == 2
+    assert "is the affair of Ollama: fetch it there" in capsys.readouterr().err

@@ -66,6 +66,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--revision", metavar="REF", help="commit, tag or branch of a Hub id (default: the newest)"
     )
     group.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
+    group.add_argument(
+        "--device", metavar="NAME", help="cuda, cuda:1, mps, cpu (default: the best there is)"
+    )
     group.add_argument("--device-map", metavar="MAP", help='as in transformers: "auto", "cpu", …')
     group.add_argument("--load-in-8bit", action="store_true", help="needs a GPU and bitsandbytes")
     group.add_argument("--load-in-4bit", action="store_true", help="needs a GPU and bitsandbytes")

@@ -23,7 +23,18 @@ EXTRAS = {
 
 
 def add_commands(commands: Subparsers) -> None:
-    """Add the five."""
+    """Add them."""
+    parser = add_command(
+        commands,
+        "pull",
+        run_pull,
+        "download models, each with its scorer, so that nothing is waited for later",
+        "  fvl pull llava-hf/llava-onevision-qwen2-0.5b-ov-hf\n"
+        "  fvl pull org/model --revision 1a2b3c --scorer google/siglip2-base-patch16-224\n",
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="Hub ids (fvl models)")
+    parser.add_argument("--revision", metavar="REF", help="commit, tag or branch")
+    parser.add_argument("--scorer", metavar="NAME", help="in the place of the one that matches")
     parser = add_command(
         commands,
         "plans",
@@ -91,6 +102,16 @@ def run_cache(options: argparse.Namespace) -> int:
         return 0
     verb = "removed" if options.clear else "kept"
     print(f"{cache.folder}: {len(files)} videos {verb}, {size / 1e9:.2f} GB")
+    return 0
+
+
+def run_pull(options: argparse.Namespace) -> int:
+    """Download, and say where it lies."""
+    from free_video_llm.models.load import fetch
+
+    for name in options.names:
+        folder = fetch(name, revision=options.revision, scorer=options.scorer)
+        print(f"{name}  {folder}", flush=True)
     return 0
 
 

@@ -58,8 +58,8 @@ class RunConfig:
         resize: "bicubic" or "pil" (as the released code); None takes the one that the rules need.
         max_new_tokens: of an answer.
         batch: questions that are answered together.
-        dtype, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer, revision,
-            base_url, max_images, max_pixels: how the model is loaded (see `LoadOptions`).
+        dtype, device, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer,
+            revision, base_url, max_images, max_pixels: how the model is loaded (see `LoadOptions`).
         devices: the GPUs to use, as CUDA_VISIBLE_DEVICES says it; None leaves it as it is.
         data: the folder of the released layout, with `video_qa`, `multiple_choice_qa`.
         gt: the folder of the released question files.
@@ -77,6 +77,7 @@ class RunConfig:
     max_new_tokens: int = 128
     batch: int = 8
     dtype: str | None = None
+    device: str | None = None
     device_map: str | None = None
     load_in_8bit: bool = False
     load_in_4bit: bool = False
@@ -289,6 +290,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_new_tokens": lambda key, value: whole(key, value, most=100_000),
     "batch": lambda key, value: whole(key, value, most=10_000),
     "dtype": _choice("float32", "float16", "bfloat16", None),
+    "device": _optional_text,
     "device_map": _optional_text,
     "load_in_8bit": _yes_no,
     "load_in_4bit": _yes_no,

@@ -50,6 +50,25 @@ def open_checkpoint(folder: Path, *, scorer: str | None = None) -> tuple[Family,
     return family, family.open(folder, config, scorer)
 
 
+def fetch(name: str, *, revision: str | None = None, scorer: str | None = None) -> Path:
+    """Download a model and the scorer that belongs to it, as far as they are not here; nothing is
+    built.
+
+    Raises:
+        CheckpointError: it cannot be had, or does not fit together.
+        ConfigError: it is behind a server.
+    """
+    if (served := server_of(name)) is not None:
+        raise ConfigError(f"{name} is the affair of {served[0].title}: fetch it there")
+    folder = find_folder(name, revision=revision)
+    config = read_config(folder)
+    if not any(family.reads(config) for family in families()) and is_picture_model(config):
+        open_scorer(find_scorer(scorer or DEFAULT_SCORER, relative_to=folder))
+    else:
+        open_checkpoint(folder, scorer=scorer)
+    return folder
+
+
 def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     """Load a model by Hub id, folder, the name "tiny", or a server's ("openai:NAME").
 

@@ -21,11 +21,15 @@ _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 class LoadOptions:
     """How a model is loaded. `device_map` and the bit options go straight to transformers.
 
+    Without `device` and `device_map` the model is put on the first CUDA GPU, else on Apple's GPU
+    (MPS), else it stays on the CPU.
+
     Attributes:
         scorer: the CLIP model that scores frames: a Hub id or folder; None finds the matching one.
         revision: the commit, tag or branch of a Hub id, so that a run can be repeated; None takes
             the newest. HF_HUB_OFFLINE=1 in the environment takes only what is there already.
-        dtype: "float32", "float16", "bfloat16"; None is float16 on a GPU, float32 elsewhere.
+        dtype: "float32", "float16", "bfloat16"; None is float16 on a GPU, float32 on a CPU.
+        device: where the whole model is put, such as "cuda:1", "mps", "cpu"; or `device_map`.
         rope_scaling_factor: above 1 stretches the LLM's positions by dynamic NTK scaling.
         conv_mode: the prompt template; None takes the one that fits the checkpoint.
         base_url: of the server, for a model behind one (`openai:NAME`); None takes the usual one.
@@ -36,6 +40,7 @@ class LoadOptions:
     scorer: str | None = None
     revision: str | None = None
     dtype: str | torch.dtype | None = None
+    device: str | None = None
     device_map: Any = None
     load_in_8bit: bool = False
     load_in_4bit: bool = False
@@ -57,7 +62,13 @@ class LoadOptions:
             raise ConfigError(f"scorer is a Hub id or a folder, not {shown(self.scorer)}")
         if self.revision is not None and (not isinstance(self.revision, str) or not self.revision):
             raise ConfigError(f"revision is a commit, tag or branch, not {shown(self.revision)}")
-        _check_devices(self.device_map)
+        if self.device is not None and self.device_map is not None:
+            raise ConfigError("choose device or device_map, not both")
+        if self.device is not None and not isinstance(self.device, str):
+            raise ConfigError(f"device is a name such as 'cuda:0', not {shown(self.device)}")
+        if self.device in (*_SPREADING, "disk", "meta"):
+            raise ConfigError(f"device is one device: {self.device} is for device_map")
+        _check_devices(self.device_map if self.device is None else self.device)
         if self.load_in_8bit and self.load_in_4bit:
             raise ConfigError("choose load_in_8bit or load_in_4bit, not both")
         factor = self.rope_scaling_factor
@@ -79,7 +90,21 @@ class LoadOptions:
     def torch_dtype(self) -> torch.dtype:
         if self.dtype is not None:
             return _DTYPES[str(self.dtype)]
-        return torch.float16 if torch.cuda.is_available() else torch.float32
+        where = self._map()
+        if isinstance(where, dict):
+            on_cpu = all(str(place) == "cpu" for place in where.values())
+        else:
+            on_cpu = where is None or str(where) == "cpu"
+        if where in _SPREADING:
+            on_cpu = _best_device() is None
+        return torch.float32 if on_cpu else torch.float16
+
+    def _map(self) -> Any:
+        """transformers' `device_map`; None leaves the model on the CPU."""
+        if self.device_map is not None:
+            return self.device_map
+        device = self.device or _best_device()
+        return None if device is None else {"": device}
 
     def placement(self) -> dict[str, Any]:
         """The keyword arguments for transformers' `from_pretrained`.
@@ -89,10 +114,9 @@ class LoadOptions:
         named: dict[str, Any] = {"dtype": self.torch_dtype()}
         if self.load_in_8bit or self.load_in_4bit:
             named["quantization_config"] = self._quantization()
-        if self.device_map is not None:
-            named["device_map"] = self.device_map
-        elif torch.cuda.is_available():
-            named["device_map"] = {"": 0}
+        where = self._map()
+        if where is not None:
+            named["device_map"] = where
         return named
 
     def scorer_placement(self) -> dict[str, Any]:
@@ -102,7 +126,8 @@ class LoadOptions:
         where = named.get("device_map")
         spread = len(set(where.values())) > 1 if isinstance(where, dict) else where in _SPREADING
         if spread:
-            named["device_map"] = {"": 0} if torch.cuda.is_available() else None
+            best = _best_device()
+            named["device_map"] = None if best is None else {"": best}
         return named
 
     def _quantization(self) -> Any:
@@ -128,6 +153,13 @@ class LoadOptions:
             bnb_4bit_quant_type="nf4",
             llm_int8_skip_modules=["vision_tower", "multi_modal_projector", "lm_head"],
         )
+
+
+def _best_device() -> int | str | None:
+    """The device that a model is put on unless told otherwise; None is the CPU."""
+    if torch.cuda.is_available():
+        return 0
+    return "mps" if torch.backends.mps.is_available() else None
 
 
 def _check_devices(device_map: Any) -> None:
@@ -159,7 +191,7 @@ def _check_devices(device_map: Any) -> None:
         if there is not None and number >= there:
             others = [k for k in ("cuda", "mps") if k != kind and _has(k)]
             raise ConfigError(
-                f"device_map={shown(str(device))}: this machine has "
+                f"device {shown(str(device))}: this machine has "
                 f"{there or 'no'} {kind} device{'s' * (there != 1)}; use "
                 f"{' or '.join([*others, 'cpu'])}, or leave it out"
             )

@@ -71,7 +71,7 @@ def open_server(server: Server, model: str, options: LoadOptions) -> OpenAIChat:
         ConfigError: options of a model in process, an address that is none, or no key for OpenAI.
         MissingExtraError: the extra `server` is not installed.
     """
-    for name in ("dtype", "device_map", "revision", "conv_mode"):
+    for name in ("dtype", "device", "device_map", "revision", "conv_mode"):
         if getattr(options, name) is not None:
             raise ConfigError(f"{name} is not for a model behind a server: set it there")
     if options.load_in_8bit or options.load_in_4bit or options.rope_scaling_factor != 1:
