@@ -86,7 +86,10 @@ class Video:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"llm": None, "memo": {}, "reading": None, "_released": None}
-        return state | {"features": replace(self.features, joint=None)}
+        late = self.features.late
+        if late is not None:
+            late = replace(late, encode=None)
+        return state | {"features": replace(self.features, joint=None, late=late)}
 
     @check_keywords
     def ask(
@@ -165,6 +168,7 @@ class Video:
                 rules="released",
                 batch=how.batch,
                 cache=how.cache,
+                plan=plan,
             )
         return self._released
 
@@ -274,6 +278,7 @@ class VideoLLM:
         resize: Resize | None = None,
         batch: int | None = None,
         cache: FeatureCache | None = None,
+        plan: str | Plan | None = None,
         progress: Progress | None = None,
     ) -> Video:
         """Decode and encode a video once.
@@ -288,16 +293,20 @@ class VideoLLM:
             resize: "bicubic" in the decoder, or "pil"; None takes the one that the rules need.
             batch: frames per pass of a tower; None sizes it to the memory that is free.
             cache: where the features are looked for, and kept. `Frames` are not cached.
+            plan: what is going to be asked, if known. Where the LLM has a tower of its own, frames
+                pass it when a plan first keeps them; a plan that keeps all has that done here,
+                while the video is still being decoded. The answers are the same.
             progress: called with "decode" or "encode", how much is done, and of how much.
 
         Raises:
             VideoError: the source gives no frames.
             ConfigError: an option has a value that is not allowed.
         """
+        late = cache is None and not (plan is not None and resolve_plan(plan).keeps_all(frames))
         if isinstance(source, Frames):
             start = time.perf_counter()
             features = self.towers.encode(
-                source.pixels, batch=batch, progress=_named(progress, "encode")
+                source.pixels, batch=batch, late=late, progress=_named(progress, "encode")
             )
             return Video(self, source, features, 0.0, time.perf_counter() - start)
         if not isinstance(source, str | Path):
@@ -322,7 +331,11 @@ class VideoLLM:
                 kept = (entry.frames, entry.features, seconds, 0.0, entry.memo, True)
                 return Video(self, *kept, reading=reading)
         watched = read_and_encode(
-            lambda arrived: read(arrived=arrived), self.towers, batch=batch, progress=progress
+            lambda arrived: read(arrived=arrived),
+            self.towers,
+            batch=batch,
+            late=late,
+            progress=progress,
         )
         video = Video(
             self, watched.frames, watched.features, watched.waited, watched.encoded, reading=reading
@@ -342,7 +355,11 @@ class VideoLLM:
             raise ConfigError(
                 f"{video!r} was encoded by other towers than those of {self.name!r}: watch it again"
             )
-        video.features = replace(features, joint=joint)
+        late = features.late
+        if late is not None:
+            known = self.towers.late_states(video.frames.pixels)
+            late = replace(known, known=late.known)
+        video.features = replace(features, joint=joint, late=late)
         video.llm = self
         return video
 
@@ -423,6 +440,7 @@ class VideoLLM:
         for (video, question), choice, vector in zip(pairs, choices, vectors, strict=True):
             stopwatch = Stopwatch(device)
             tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
+            video.encode_seconds += stopwatch.seconds.pop("encode", 0.0)
             watched = {"decode": video.decode_seconds, "encode": video.encode_seconds}
             asked.append(
                 Asked(

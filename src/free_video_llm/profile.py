@@ -123,7 +123,12 @@ def cost_report(video: Video, answer: Answer) -> CostReport:
     llm, times = video.model, answer.timings
     config = llm.image_llm.model.config.text_config
     new = len(answer.token_ids)
-    towers = 0 if video.from_cache else len(video.frames) * flops.encode_frame(llm.towers)
+    towers, late = 0, video.features.late
+    if late is not None:
+        towers = len(video.frames) * flops.score_frame(llm.towers)
+        towers += len(late.known) * flops.look_at_frame(llm.towers)
+    elif not video.from_cache:
+        towers = len(video.frames) * flops.encode_frame(llm.towers)
     first = flops.language_model(config, [answer.prompt_tokens])
     rest = sum(
         flops.language_model(config, [1], past=answer.prompt_tokens + i) for i in range(new - 1)

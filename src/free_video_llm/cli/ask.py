@@ -123,7 +123,7 @@ def run_ask(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     llm = load_model(options)
     loaded = time.perf_counter() - start
-    video = watch(llm, options.video, options, rules=plan.rules)
+    video = watch(llm, options.video, options, plans=[plan])
     documents = []
     for number, question in enumerate(options.questions, start=1):
         answer = video.ask(

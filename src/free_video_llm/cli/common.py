@@ -15,7 +15,7 @@ from free_video_llm.errors import ConfigError
 if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.pipeline import Video, VideoLLM
-    from free_video_llm.plans.plan import Rules
+    from free_video_llm.plans.plan import Plan
 
 Subparsers = Any  # argparse keeps its type private
 
@@ -167,11 +167,15 @@ def feature_cache(options: argparse.Namespace, *, half: bool = False) -> Feature
     return FeatureCache(folder, disk_bytes=round(options.cache_gb * 1e9), half=half)
 
 
-def watch(llm: VideoLLM, source: str, options: argparse.Namespace, *, rules: Rules) -> Video:
+def watch(
+    llm: VideoLLM, source: str, options: argparse.Namespace, *, plans: Sequence[Plan]
+) -> Video:
     """Decode and encode the video with a progress bar, after the notice that `tiny` needs.
 
-    `rules` are the plan's: frames are read as they need.
+    Frames are read and encoded as the plans that will be asked for need it.
     """
+    all_released = all(plan.rules == "released" for plan in plans)
+    keeping_all = [plan for plan in plans if plan.keeps_all(options.frames)]
     path = samples.find(source)
     if llm.name == "tiny" and not samples.is_sample(path) and not is_quiet(options):
         print(
@@ -184,9 +188,10 @@ def watch(llm: VideoLLM, source: str, options: argparse.Namespace, *, rules: Rul
             path,
             frames=options.frames,
             mode=options.decode,
-            rules=rules,
+            rules="released" if all_released else "corrected",
             resize=options.resize,
             cache=feature_cache(options, half=options.cache_half),
+            plan=(keeping_all or plans)[0],
             progress=bars,
         )
 

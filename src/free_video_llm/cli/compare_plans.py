@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from free_video_llm.cli.common import (
     Subparsers,
@@ -17,9 +16,6 @@ from free_video_llm.cli.common import (
     watch,
 )
 from free_video_llm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from free_video_llm.plans.plan import Rules
 
 EXAMPLES = """\
   fvl compare-plans sample:needle "What color is the diamond?"
@@ -57,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
         from free_video_llm.picture import check_suffix
 
         check_suffix(options.picture)
-    all_released = all(plan.rules == "released" for plan in plans)
-    rules: Rules = "released" if all_released else "corrected"
-    video = watch(load_model(options), options.video, options, rules=rules)
+    video = watch(load_model(options), options.video, options, plans=plans)
     answers = [video.ask(options.question, plan=plan) for plan in plans]
     if options.picture is not None:
         from free_video_llm.picture import save_comparison

@@ -149,6 +149,7 @@ class FeatureCache:
 
     def _store(self, folder: Path, key: str, entry: Entry) -> None:
         features, frames = entry.features, entry.frames
+        assert features.llm_states is not None, "late features are not kept"
         states = {"llm_states": features.llm_states, "frame_vectors": features.frame_vectors}
         if features.scorer_states is not features.llm_states:
             states["scorer_states"] = features.scorer_states

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -56,42 +56,103 @@ class JointSpace:
         return patches @ self.projection.T
 
 
+@dataclass
+class LateStates:
+    """States of the LLM's tower, worked out for a frame when a plan first keeps it.
+
+    Attributes:
+        encode: some of the video's frames to their states [n,N,C]; None where features were
+            unpickled and have no model yet.
+        tokens, width: N and C.
+        known: what was worked out, by frame.
+    """
+
+    encode: Callable[[Sequence[int]], torch.Tensor] | None
+    tokens: int
+    width: int
+    known: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def ensure(self, frames: Sequence[int]) -> None:
+        """Work out what is not known of some frames, each once."""
+        missing = [frame for frame in dict.fromkeys(frames) if frame not in self.known]
+        if missing:
+            assert self.encode is not None, "features without a model: VideoLLM.attach"
+            states = self.encode(missing)
+            self.known.update((frame, s) for frame, s in zip(missing, states, strict=True))
+
+    def of(self, frames: Sequence[int]) -> torch.Tensor:
+        """[n,N,C] of some frames."""
+        self.ensure(frames)
+        return torch.stack([self.known[frame] for frame in frames])
+
+
 @dataclass(frozen=True)
 class VideoFeatures:
     """What the towers say of T frames; nothing in it depends on a question.
 
     Attributes:
         llm_states: [T,N,C], the LLM's tower at the layer that the projector reads: S·S patches, in
-            CLIP after a class token.
+            CLIP after a class token. None where they are `late`: only frames that a plan keeps pass
+            that tower.
         scorer_states: [T,N',C'], the scoring tower's states *before* its last layer. That layer is
             run over whole frames only where a region is looked for, so for the few frames that a
             question picks. Where the towers are shared and the projector reads hidden state −2, as
             in LLaVA, this is `llm_states` itself.
         frame_vectors: [T,P], unit vectors of the frames in the joint space.
         joint: maps `scorer_states` into the joint space.
+        late: the LLM's states where they are worked out when they are needed.
     """
 
-    llm_states: torch.Tensor
+    llm_states: torch.Tensor | None
     scorer_states: torch.Tensor
     frame_vectors: torch.Tensor
     joint: PatchSpace | None
+    late: LateStates | None = None
 
     def __len__(self) -> int:
-        return len(self.llm_states)
+        return len(self.frame_vectors)
+
+    def ensure(self, frames: Sequence[int]) -> None:
+        """Have the LLM's tower look at some frames, if it has not."""
+        if self.late is not None:
+            self.late.ensure(frames)
+
+    def patches_in(self, frames: Sequence[int]) -> torch.Tensor:
+        """[n,S²,C], the LLM's patches of some frames, without the class token."""
+        if self.late is not None:
+            return patches_of(self.late.of(frames))
+        assert self.llm_states is not None
+        return patches_of(self.llm_states)[list(frames)]
 
     @property
     def patches(self) -> torch.Tensor:
-        """[T,S,S,C], a view of `llm_states` without the class token."""
+        """[T,S,S,C] of all frames."""
+        if self.late is not None:
+            return square(self.patches_in(range(len(self))))
+        assert self.llm_states is not None
         return square(patches_of(self.llm_states))
+
+    @property
+    def width(self) -> int:
+        """Of the LLM's states."""
+        if self.late is not None:
+            return self.late.width
+        assert self.llm_states is not None
+        return int(self.llm_states.shape[2])
 
     @property
     def side(self) -> int:
         """Patches along one side of a frame."""
-        return int(self.patches.shape[1])
+        if self.late is not None:
+            return math.isqrt(self.late.tokens)
+        assert self.llm_states is not None
+        return math.isqrt(self.llm_states.shape[1])
 
     def nbytes(self) -> int:
         """Bytes held; states that serve both towers count once."""
-        tensors = {id(t): t for t in (self.llm_states, self.scorer_states, self.frame_vectors)}
+        own = (self.llm_states, self.scorer_states, self.frame_vectors)
+        late = self.late.known.values() if self.late is not None else ()
+        tensors = {id(t): t for t in (*own, *late) if t is not None}
         return sum(tensor.nbytes for tensor in tensors.values())
 
     def joint_patches(

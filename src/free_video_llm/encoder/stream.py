@@ -39,6 +39,7 @@ def read_and_encode(
     towers: Towers,
     *,
     batch: int | None = None,
+    late: bool = False,
     progress: Progress | None = None,
 ) -> Watched:
     """Encode frames as `read` decodes them in a thread of its own.
@@ -48,6 +49,7 @@ def read_and_encode(
         towers: that encode.
         batch: frames per pass of a tower; None sizes it to the memory that is free. It is halved
             where memory runs out all the same.
+        late: whether the LLM's own tower waits for a plan; see `Towers.encode`.
         progress: called from the calling thread.
 
     Raises:
@@ -63,7 +65,7 @@ def read_and_encode(
         while True:
             if encoder is None or encoder.pixels is not pixels:
                 # The first frames, or a damaged file has to be read again: what was there is void.
-                encoder = FrameEncoder(towers, pixels)
+                encoder = FrameEncoder(towers, pixels, late=late)
             start = time.perf_counter()
             batch = _encode(encoder, min(ready, encoder.done + batch), batch)
             encoded += time.perf_counter() - start

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from free_video_llm.encoder.features import PatchSpace, VideoFeatures
+from free_video_llm.encoder.features import LateStates, PatchSpace, VideoFeatures
 from free_video_llm.encoder.fingerprint import fingerprint
 from free_video_llm.encoder.finite import check_finite
 from free_video_llm.encoder.layers import hidden_states
@@ -93,14 +93,22 @@ class Towers:
 
     @torch.inference_mode()
     def encode(
-        self, pixels: np.ndarray, *, batch: int | None = None, progress: Progress | None = None
+        self,
+        pixels: np.ndarray,
+        *,
+        batch: int | None = None,
+        late: bool = False,
+        progress: Progress | None = None,
     ) -> VideoFeatures:
         """Features of T frames, uint8 [T,size,size,3], `batch` of them per pass.
+
+        With `late`, frames pass the LLM's tower when a plan first keeps them; where both towers are
+        one, they have passed it then anyway.
 
         Raises:
             ValueError: the frames have another size than the tower takes.
         """
-        encoder = FrameEncoder(self, pixels)
+        encoder = FrameEncoder(self, pixels, late=late)
         batch = batch or self.batch_size()
         for start in range(0, len(pixels), batch):
             encoder.advance(min(start + batch, len(pixels)))
@@ -135,6 +143,23 @@ class Towers:
         states = hidden_states(self.llm_tower, images, {wanted})
         return states[wanted], self.scorer.states(pixels).to(self.device)
 
+    def late_states(self, pixels: np.ndarray) -> LateStates:
+        """States of frames that pass the LLM's tower when they are kept."""
+        width = int(self.llm_tower.config.hidden_size)
+        return LateStates(functools.partial(self.look_at, pixels), self.tokens, width)
+
+    @torch.inference_mode()
+    def look_at(self, pixels: np.ndarray, frames: Sequence[int]) -> torch.Tensor:
+        """States [n,N,C] of some frames at the layer that the LLM's projector reads."""
+        wanted = self.feature_layer % (len(self.llm_tower.encoder.layers) + 1)
+        batch, found = self.batch_size(), []
+        for start in range(0, len(frames), batch):
+            some = torch.from_numpy(pixels[list(frames[start : start + batch])]).to(self.device)
+            found.append(hidden_states(self.llm_tower, self.normalisation(some), {wanted})[wanted])
+        states = torch.cat(found)
+        check_finite("vision encoder", states[:, :1])
+        return states
+
     def frame_vectors(self, states: torch.Tensor) -> torch.Tensor:
         """Unit vectors [n,P] of frames from their scorer's states."""
         return self.scorer.frames(states).to(self.device)
@@ -146,12 +171,15 @@ class Towers:
     def made(self, features: VideoFeatures) -> bool:
         """Whether features have the shapes that these towers give, and hold numbers."""
         count, kept, scorer = len(features.frame_vectors), features, self.scorer
-        shapes = (
-            (count, self.tokens, int(self.llm_tower.config.hidden_size)),
-            (count, scorer.tokens, scorer.width),
-            (count, scorer.joined),
-        )
-        tensors = (kept.llm_states, kept.scorer_states, kept.frame_vectors)
+        own = (self.tokens, int(self.llm_tower.config.hidden_size))
+        shapes: list[tuple[int, ...]] = [(count, scorer.tokens, scorer.width)]
+        shapes.append((count, scorer.joined))
+        tensors = [kept.scorer_states, kept.frame_vectors]
+        if kept.llm_states is not None:
+            shapes.append((count, *own))
+            tensors.append(kept.llm_states)
+        elif kept.late is None or (kept.late.tokens, kept.late.width) != own:
+            return False
         return all(
             tensor.shape == shape and bool(tensor.isfinite().all())
             for tensor, shape in zip(tensors, shapes, strict=True)
@@ -172,6 +200,7 @@ class FrameEncoder:
     Args:
         towers: that encode.
         pixels: uint8 [T,size,size,3]; a frame need be there only when it is encoded.
+        late: whether the LLM's own tower is left for later; see `Towers.encode`.
 
     Attributes:
         done: how many of the first frames are encoded.
@@ -180,13 +209,14 @@ class FrameEncoder:
         ValueError: there is no frame, or they have another size than the tower takes.
     """
 
-    def __init__(self, towers: Towers, pixels: np.ndarray) -> None:
+    def __init__(self, towers: Towers, pixels: np.ndarray, *, late: bool = False) -> None:
         size = towers.size
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or not len(pixels):
             raise ValueError(
                 f"frames are uint8 [T,{size},{size},3] for this tower, not {list(pixels.shape)}"
             )
         self.towers, self.pixels, self.done = towers, pixels, 0
+        self.late = late and not towers.shared
         self._states: list[torch.Tensor] = []
         self._vectors: list[torch.Tensor] = []
 
@@ -197,7 +227,11 @@ class FrameEncoder:
         A pass that fails leaves everything as it was.
         """
         chunk = torch.from_numpy(self.pixels[self.done : stop]).to(self.towers.device)
-        parts = self.towers.states_of(chunk)
+        if self.late:
+            scored = self.towers.scorer.states(chunk).to(self.towers.device)
+            parts = (scored, scored)
+        else:
+            parts = self.towers.states_of(chunk)
         vectors = self.towers.frame_vectors(parts[1])
         # Not all of the states: a NaN in a layer reaches every token in the next one.
         check_finite("vision encoder", vectors, parts[0][:, :1])
@@ -214,6 +248,7 @@ class FrameEncoder:
         """The features of all frames; ValueError if some are not encoded."""
         if self.done != len(self.pixels):
             raise ValueError(f"{self.done} of {len(self.pixels)} frames were encoded")
-        return VideoFeatures(
-            self._states[0], self._states[-1], torch.cat(self._vectors), self.towers.joint_space()
-        )
+        own = None if self.late else self._states[0]
+        vectors, joint = torch.cat(self._vectors), self.towers.joint_space()
+        late = self.towers.late_states(self.pixels) if self.late else None
+        return VideoFeatures(own, self._states[-1], vectors, joint, late)

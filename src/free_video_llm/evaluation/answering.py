@@ -82,6 +82,7 @@ def _watch(
                 rules=settings.plan.rules,
                 resize=settings.resize,
                 cache=cache,
+                plan=settings.plan,
             )
     except Exception as error:
         return described(error)

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from free_video_llm.encoder.features import Memo, VideoFeatures, patches_of
+from free_video_llm.encoder.features import Memo, VideoFeatures, square
 from free_video_llm.plans.choose import select_frames
 from free_video_llm.plans.crop import Box, kept_cells
 from free_video_llm.plans.plan import Pathway, Plan, Pool
@@ -122,7 +122,8 @@ def perceive(
         projector: of the language model.
         memo: kept between questions on one video, so that what is worked out for one (a frame's
             overview, a frame's patches in the joint space) is not for the next.
-        stopwatch: gets the seconds of "select" (frames and regions) and "project".
+        stopwatch: gets the seconds of "select" (frames and regions), of "encode" (kept frames that
+            the LLM's tower had not seen) and of "project".
 
     Raises:
         PlanError: the plan cannot be applied to this clip.
@@ -132,6 +133,8 @@ def perceive(
     with work.stopwatch.step("select"):
         scores = features.frame_vectors @ prompt
         frames = select_frames(plan, scores, features.frame_vectors)
+    with work.stopwatch.step("encode"):
+        features.ensure(sorted({frame for kept in frames.values() for frame in kept}))
     embeds, frame_of, region, looks = [], [], [], {}
     for pathway in plan.pathways:
         way = _overview if pathway.pool.method.window is None else _detail
@@ -195,13 +198,18 @@ def _project_cells(
     work: _Work, pool: Pool, frames: list[int], table: torch.Tensor, cells: torch.Tensor
 ) -> torch.Tensor:
     """The pooled tokens [n,k,D] of `cells` [n,k], of which `table` [·,window] names the patches."""
-    patches, projector = patches_of(work.features.llm_states), work.projector
+    features, projector = work.features, work.projector
     kept = []
     step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
     for start in range(0, len(frames) or 1, step):  # once even for no frame: [0,k,D]
-        which = torch.tensor(frames[start : start + step], dtype=torch.long)
+        some = frames[start : start + step]
         windows = table[cells[start : start + step]]  # [n,k,window]
-        hidden = projector.hidden(patches[which[:, None, None], windows])
+        if some:
+            patches = features.patches_in(some)
+            kept_patches = patches[torch.arange(len(some))[:, None, None], windows]
+        else:
+            kept_patches = features.frame_vectors.new_zeros(*windows.shape, features.width)
+        hidden = projector.hidden(kept_patches)
         if pool.method.average:
             kept.append(projector.out(reduce_windows(hidden, pool)))
         else:
@@ -250,7 +258,8 @@ def _project_overview(work: _Work, pool: Pool, frames: list[int]) -> torch.Tenso
     """[T',rows,columns,D], averaged between the projector's two layers."""
     features, projector, memo = work.features, work.projector, work.memo
     if not frames:
-        return projector.out(pool_grid(projector.hidden(features.patches[:1]), pool))[:0]
+        blank = features.frame_vectors.new_zeros(1, features.side, features.side, features.width)
+        return projector.out(pool_grid(projector.hidden(blank), pool))[:0]
     if pool.over_time:
         key = (pool, tuple(frames))
         if key not in memo:
@@ -271,7 +280,7 @@ def _pooled_frames(
     step = max(1, PATCHES_AT_ONCE // features.side**2)
     for start in range(0, len(frames), step):
         some = frames[start : start + step]
-        yield some, pool_grid(projector.hidden(features.patches[some]), pool)
+        yield some, pool_grid(projector.hidden(square(features.patches_in(some))), pool)
 
 
 def _pooled_over_time(

@@ -317,6 +317,12 @@ class Plan:
             for p in self.pathways
         }
 
+    def keeps_all(self, frames: int) -> bool:
+        """Whether a pathway keeps every one of so many sampled frames."""
+        return any(
+            not p.select.method.counted or (p.select.count or 0) >= frames for p in self.pathways
+        )
+
     def count_tokens(self, *, frames: int = 50, side: int = 24) -> int:
         """Visual tokens that the language model gets (METHOD §2), exactly.
 

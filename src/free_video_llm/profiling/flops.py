@@ -32,17 +32,32 @@ def tower_layers(config: Any, layers: int) -> int:
 
 
 def encode_frame(towers: Any) -> int:
-    """What one frame costs: the LLM's tower up to the layer that is read, the scorer's all but its
-    last, and the class token's part of that one; what is shared counts once."""
+    """What one frame costs that is scored and kept; what both towers share counts once."""
+    if not towers.shared:
+        return score_frame(towers) + look_at_frame(towers)
     scorer = towers.scorer.model.config.vision_config
     layers = int(scorer.num_hidden_layers)
+    return tower_layers(scorer, max(_layers_read(towers), layers - 1)) + _last_layer(scorer)
+
+
+def score_frame(towers: Any) -> int:
+    """The scorer's tower: all but its last layer, and the class token's part of that one."""
+    scorer = towers.scorer.model.config.vision_config
+    return tower_layers(scorer, int(scorer.num_hidden_layers) - 1) + _last_layer(scorer)
+
+
+def look_at_frame(towers: Any) -> int:
+    """The LLM's own tower up to the layer that is read."""
+    return tower_layers(towers.llm_tower.config, _layers_read(towers))
+
+
+def _layers_read(towers: Any) -> int:
+    return int(towers.feature_layer % (int(towers.llm_tower.config.num_hidden_layers) + 1))
+
+
+def _last_layer(scorer: Any) -> int:
     tokens = 1 + (scorer.image_size // scorer.patch_size) ** 2
-    last = class_token_layer(tokens, int(scorer.hidden_size), int(scorer.intermediate_size))
-    own = towers.llm_tower.config
-    read = towers.feature_layer % (int(own.num_hidden_layers) + 1)
-    if towers.shared:
-        return tower_layers(scorer, max(read, layers - 1)) + last
-    return tower_layers(own, read) + tower_layers(scorer, layers - 1) + last
+    return class_token_layer(tokens, int(scorer.hidden_size), int(scorer.intermediate_size))
 
 
 def language_model(config: Any, lengths: Sequence[int], *, past: int = 0) -> int:

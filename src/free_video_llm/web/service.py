@@ -14,7 +14,7 @@ from free_video_llm import samples
 from free_video_llm.answer import Answer
 from free_video_llm.errors import ConfigError, VideoError
 from free_video_llm.pipeline import Video, VideoLLM, resolve_plan
-from free_video_llm.plans.plan import Rules
+from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.web import limits as bounds
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.models import Models
@@ -115,7 +115,7 @@ class Service:
             all_released = all(plan.rules == "released" for plan in plans)
             rules: Rules = "released" if all_released else "corrected"
             sampling = Sampling(clip.path, wish.model, frames, rules)
-            video, watched = self._watch(session, clip, sampling, llm, progress)
+            video, watched = self._watch(session, clip, sampling, llm, plans, progress)
             for plan in plans if llm.picture_llm is None else ():
                 bounds.check_tokens(
                     plan,
@@ -140,15 +140,26 @@ class Service:
         return Reply(tuple(answers), result, watched)
 
     def _watch(
-        self, session: Session, clip: Clip, sampling: Sampling, llm: VideoLLM, progress: Progress
+        self,
+        session: Session,
+        clip: Clip,
+        sampling: Sampling,
+        llm: VideoLLM,
+        plans: Sequence[Plan],
+        progress: Progress,
     ) -> tuple[Video, bool]:
         kept = session.watched
         if kept is not None and kept[0] == sampling and kept[1].llm is llm:
             return kept[1], False
         session.watched = None
+        keeping_all = [plan for plan in plans if plan.keeps_all(sampling.frames)]
         try:
             video = llm.watch(
-                clip.path, frames=sampling.frames, rules=sampling.rules, progress=progress
+                clip.path,
+                frames=sampling.frames,
+                rules=sampling.rules,
+                plan=(keeping_all or plans)[0],
+                progress=progress,
             )
         except VideoError as error:
             raise VideoError(bounds.without_path(str(error), clip.path, clip.name)) from None
