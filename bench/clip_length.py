@@ -23,7 +23,7 @@ def figures(folder: Path, repeats: int) -> tuple[list[Figure], list[Curve]]:
     llm = random_llava(QUICK, shared=True)
 
     def ask(path: Path) -> object:
-        return llm.watch(path, frames=FRAMES).ask("What is it?", max_new_tokens=16)
+        return llm.watch(path, frames=FRAMES, plan="paper").ask("What is it?", max_new_tokens=16)
 
     whole = interleaved(
         {name: lambda path=path: ask(path) for name, path in paths.items()},

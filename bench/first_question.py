@@ -122,7 +122,7 @@ def _ours(llm: VideoLLM, path: Path, times: Times) -> torch.Tensor:
     """Watch once; then one question, the next, all, and a whole first one with its answer."""
     clock = time.perf_counter
     start = clock()
-    video = llm.watch(path, frames=FRAMES, rules="released")
+    video = llm.watch(path, frames=FRAMES, rules="released", plan=PLAN)
     watched = clock() - start
     start = clock()
     answer = video.ask(QUESTIONS[0], plan=PLAN, max_new_tokens=NEW_TOKENS)

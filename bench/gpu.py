@@ -162,7 +162,7 @@ def bare_passes(llm: VideoLLM, pixels: np.ndarray, embeds: torch.Tensor) -> None
 def run(llm: VideoLLM, path: Path, repeats: int) -> Bench:
     """All rows."""
     bench, ask = Bench(llm, repeats), {"plan": PLAN, "max_new_tokens": NEW_TOKENS}
-    video = llm.watch(path, frames=FRAMES)
+    video = llm.watch(path, frames=FRAMES, plan=PLAN)
     start = time.perf_counter()
     answer = video.ask(QUESTIONS[0], **ask)
     print(f"the very first question took {time.perf_counter() - start:.2f} s", flush=True)
@@ -170,7 +170,7 @@ def run(llm: VideoLLM, path: Path, repeats: int) -> Bench:
     answer = video.ask(QUESTIONS[1], **ask)  # kernels are loaded with the first
     whole = bench.seconds(
         "first question, from the file to the answer",
-        lambda: llm.watch(path, frames=FRAMES).ask(QUESTIONS[0], **ask),
+        lambda: llm.watch(path, frames=FRAMES, plan=PLAN).ask(QUESTIONS[0], **ask),
         f"{FRAMES} frames, {tokens:,} visual tokens, {NEW_TOKENS} new ones",
     )
     for name, spent in answer.timings.as_dict().items():
@@ -188,12 +188,12 @@ def run(llm: VideoLLM, path: Path, repeats: int) -> Bench:
     )
     bench.rows.append(("first question ÷ bare", whole / bare, "a ratio"))
     overlapped = bench.seconds(
-        "decode and encode, side by side", lambda: llm.watch(path, frames=FRAMES)
+        "decode and encode, side by side", lambda: llm.watch(path, frames=FRAMES, plan=PLAN)
     )
 
     def in_turn() -> None:
         frames = read_frames(path, count=FRAMES, size=llm.towers.size)
-        llm.watch(frames)
+        llm.watch(frames, frames=FRAMES, plan=PLAN)
 
     apart = bench.seconds("decode, then encode", in_turn)
     bench.rows.append(("decode, then encode ÷ side by side", apart / overlapped, "a ratio"))

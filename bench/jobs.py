@@ -48,7 +48,7 @@ def question_ours(path: str, size: str) -> Callable[[], object]:
     llm = random_llava(SIZES[size], shared=True)
 
     def ask() -> object:
-        video = llm.watch(path, frames=FRAMES, rules="released")
+        video = llm.watch(path, frames=FRAMES, rules="released", plan=PLAN)
         return video.ask(QUESTIONS[0], plan=PLAN, max_new_tokens=NEW_TOKENS)
 
     return ask
