@@ -94,7 +94,7 @@ def test_one_picture_is_a_grid_of_all(tiny, clip):
     (grid,) = pictures
     assert grid.words.startswith("Overview, 6 frames")
     assert notes == ("the model takes one picture: 6 frames were put into a grid",)
-    assert grid.pixels.shape[0] * grid.pixels.shape[1] < 21_000  # and what lies between them
+    assert 15_000 < grid.pixels.shape[0] * grid.pixels.shape[1] <= 20_000
 
 
 def test_pictures_have_no_more_pixels_than_allowed(tiny, clip):

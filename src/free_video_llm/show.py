@@ -16,7 +16,7 @@ from free_video_llm.answer import Evidence, KeptFrame, PathwayEvidence
 from free_video_llm.llm.chat import ChatPicture, PictureLimits
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Frames, Pixels
-from free_video_llm.video.stills import Still, read_stills
+from free_video_llm.video.stills import Still, fitting, read_stills
 
 #: Frames in the grid of an overview; of more, so many evenly.
 MOST_IN_GRID = 16
@@ -123,11 +123,11 @@ def _grid(frames: Frames, which: Sequence[int], most_pixels: int) -> ChatPicture
     """Frames side by side, row by row, as one picture."""
     columns = math.ceil(math.sqrt(len(which)))
     rows = math.ceil(len(which) / columns)
-    stills = read_stills(
-        frames,
-        [Still(frame) for frame in which],
-        most_pixels=max(1, most_pixels // (rows * columns)),
-    )
+    each = max(1, most_pixels // (rows * columns))
+    wide, high = fitting(frames.width, frames.height, each)
+    gaps = _GAP * ((rows - 1) * columns * wide + (columns - 1) * rows * high)
+    each = max(1, (most_pixels - gaps - _GAP**2 * rows * columns) // (rows * columns))
+    stills = read_stills(frames, [Still(frame) for frame in which], most_pixels=each)
     times = ", ".join(stamp(float(frames.seconds[frame])) for frame in which)
     words = f"Overview, {len(which)} frames from left to right and top to bottom, at {times}:"
     return ChatPicture(_joined(stills, rows, columns), words)
