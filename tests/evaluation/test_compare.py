@@ -85,3 +85,19 @@ def test_what_cannot_be_compared(tmp_path):
         compare_runs([first, third])
     with pytest.raises(ConfigError, match="did you mean 'contains'"):
         compare_runs([first, third], metric="contain")
+
+
+def test_runs_with_pictures_are_compared_by_their_prompts(tmp_path):
+    def shown(number: int, prompt: int) -> dict:
+        made = row(number, "dog")
+        return made | {"tokens": {"visual": 0, "by_pathway": {}, "prompt": prompt, "answer": 2}}
+
+    first = write_run(tmp_path / "a", [shown(n, 100) for n in range(1, 5)])
+    second = write_run(tmp_path / "b", [shown(n, 140) for n in range(1, 5)])
+    (comparison,) = compare_runs([first, second])
+    assert (comparison.counted, comparison.tokens) == ("prompt", (100.0, 140.0))
+    assert not comparison.equal_tokens
+    assert comparison.to_dict()["prompt_tokens"] == [100.0, 140.0]
+    assert "140.0 prompt tokens" in dict(describe(comparison))["second"]
+    (same,) = compare_runs([first, first])
+    assert same.equal_tokens

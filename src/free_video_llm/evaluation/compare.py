@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from free_video_llm.errors import ConfigError, one_of
 from free_video_llm.evaluation.report import JudgeFile, read_judges
@@ -34,8 +34,9 @@ class Comparison:
         difference: second − first, with a 95 % interval that resamples videos.
         discordant: pairs that only the first, and only the second, got right; None for token F1.
         p: exact McNemar, of the discordant pairs; None for token F1.
-        tokens: mean visual tokens of both on the pairs.
-        equal_tokens: whether every pair has as many visual tokens.
+        counted: which tokens: "visual", or where one was shown pictures those of whole "prompt"s.
+        tokens: their mean of both on the pairs.
+        equal_tokens: whether every pair has as many.
     """
 
     first: str
@@ -48,6 +49,7 @@ class Comparison:
     difference: Difference
     discordant: tuple[int, int] | None
     p: float | None
+    counted: Literal["visual", "prompt"]
     tokens: tuple[float, float]
     equal_tokens: bool
     notes: tuple[str, ...] = ()
@@ -65,7 +67,7 @@ class Comparison:
             "right_only_first": self.discordant[0] if self.discordant else None,
             "right_only_second": self.discordant[1] if self.discordant else None,
             "mcnemar_p": self.p,
-            "visual_tokens": list(self.tokens),
+            f"{self.counted}_tokens": list(self.tokens),
             "equal_tokens": self.equal_tokens,
             "notes": list(self.notes),
         }
@@ -142,7 +144,8 @@ def _compare(first: _Run, second: _Run, metric: str, seed: int) -> Comparison:
             f"{first.name} and {second.name} have no row in common that both answered"
         )
     a, b = [ours[i] for i in pairs], [theirs[i] for i in pairs]
-    tokens = [_visual_tokens(run, pairs) for run in (first, second)]
+    kind = _counted([first, second], pairs)
+    tokens = [_tokens(run, pairs, kind) for run in (first, second)]
     p = discordant = None
     if metric != "f1":
         worse = sum(x > y for x, y in zip(a, b, strict=True))
@@ -159,15 +162,21 @@ def _compare(first: _Run, second: _Run, metric: str, seed: int) -> Comparison:
         difference=paired_difference(a, b, [identity[1] for identity in pairs], seed=seed),
         discordant=discordant,
         p=p,
+        counted=kind,
         tokens=(sum(tokens[0]) / len(pairs), sum(tokens[1]) / len(pairs)),
         equal_tokens=tokens[0] == tokens[1],
         notes=_notes(first, second, metric),
     )
 
 
-def _visual_tokens(run: _Run, pairs: Sequence[Identity]) -> list[int]:
+def _counted(runs: Sequence[_Run], pairs: Sequence[Identity]) -> Literal["visual", "prompt"]:
+    """Which tokens can be compared: a model that was shown pictures counts only whole prompts."""
+    return "visual" if all(all(_tokens(run, pairs, "visual")) for run in runs) else "prompt"
+
+
+def _tokens(run: _Run, pairs: Sequence[Identity], kind: str) -> list[int]:
     answers = [run.rows[identity].answer for identity in pairs]
-    return [answer.tokens["visual"] for answer in answers if answer is not None]
+    return [answer.tokens[kind] for answer in answers if answer is not None]
 
 
 def _notes(first: _Run, second: _Run, metric: str) -> tuple[str, ...]:
@@ -195,8 +204,8 @@ def describe(comparison: Comparison) -> list[tuple[str, str]]:
     low, high = 100 * c.difference.low, 100 * c.difference.high
     equal = "equal on every pair" if c.equal_tokens else "NOT equal"
     lines = [
-        ("first", f"{c.first}: {100 * c.means[0]:.1f}, {c.tokens[0]:,.1f} visual tokens"),
-        ("second", f"{c.second}: {100 * c.means[1]:.1f}, {c.tokens[1]:,.1f} visual tokens"),
+        ("first", f"{c.first}: {100 * c.means[0]:.1f}, {c.tokens[0]:,.1f} {c.counted} tokens"),
+        ("second", f"{c.second}: {100 * c.means[1]:.1f}, {c.tokens[1]:,.1f} {c.counted} tokens"),
         ("metric", c.metric),
         ("pairs", f"{c.pairs:,}{_unpaired(c)}"),
         ("second − first", f"{100 * c.difference.value:+.1f} points [{low:+.1f}, {high:+.1f}]"),
