@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from free_video_llm import ConfigError, Frames, Plan, PlanError, VideoLLM
+from free_video_llm.cli.main import main
 from free_video_llm.pipeline import Video
 from free_video_llm.samples import find
+from media import make_video
 
 
 @pytest.fixture(scope="module")
@@ -294,3 +298,21 @@ def test_a_users_type_checker_finds_mistakes(tmp_path):
         path.write_text(SCRIPT.replace(right, wrong) if right else SCRIPT)
         told, _, status = api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(path)])
         assert status == bool(wrong), told
+
+
+def test_frames_by_rate(tiny: VideoLLM, tmp_path: Path, capsys):
+    clip = make_video(tmp_path / "clip.mp4", frames=60, rate=10)
+    assert len(tiny.watch(clip, fps=2).frames) == 12
+    assert len(tiny.watch(clip, fps=0.01).frames) == 1
+    assert len(tiny.watch(clip, fps=100).frames) == 60  # no more than there are
+    assert len(tiny.watch(clip, fps=5, max_candidates=7).frames) == 7
+    unsaid = make_video(tmp_path / "clip.h264", frames=60, rate=10, container_format="h264")
+    assert 8 <= len(tiny.watch(unsaid, fps=5).frames) <= 60
+    for wrong in (0, -1, float("nan"), "2", True, 10**6):
+        with pytest.raises(ConfigError, match="fps is a number above 0"):
+            tiny.watch(clip, fps=wrong)
+    with pytest.raises(ConfigError, match="max_candidates is a whole number"):
+        tiny.watch(clip, fps=1, max_candidates=0)
+    assert main(["ask", str(clip), "Is there a star?", "--fps", "2", "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)["answers"]
+    assert len(document["evidence"]["sampled"]["seconds"]) == 12

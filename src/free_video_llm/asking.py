@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from free_video_llm.answer import Answer, Evidence, Timings, Unit, gather_evidence
+from free_video_llm.errors import ConfigError
 from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text
 from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
 from free_video_llm.llm.prompts import template_for
@@ -82,6 +83,17 @@ def ask_with_pictures(
         answer = _answer(one, plan, model, request.text, generation, evidence)
         answers.append(replace(answer, pictures=request.pictures))
     return answers
+
+
+def check_for_pictures(plan: Plan, conv_mode: str | None) -> None:
+    """Raise ConfigError for what a picture model has not."""
+    if plan.rules == "released":
+        raise ConfigError(
+            "the released rules are those of the released code's visual tokens, and a model that "
+            "is shown pictures has none of ours: leave them out"
+        )
+    if conv_mode is not None:
+        raise ConfigError("a model that is shown pictures has a prompt of its own: no conv_mode")
 
 
 def _evidence(one: Asked, plan: Plan, unit: Unit) -> Evidence:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from free_video_llm.answer import Answer
-from free_video_llm.asking import Asked, ask_with_pictures, ask_with_tokens
+from free_video_llm.asking import Asked, ask_with_pictures, ask_with_tokens, check_for_pictures
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.stream import Progress, read_and_encode
@@ -29,7 +29,7 @@ from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.samples import find
-from free_video_llm.video.read import Frames, Mode, Resize, read_frames
+from free_video_llm.video.read import Frames, Mode, Resize, count_at, read_frames
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
+#: Sampled at a rate, at most: their small pictures are held in memory, 0.1 to 0.5 MB each.
+MOST_CANDIDATES = 1000
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 _NOT_RELEASED = (
@@ -273,6 +275,8 @@ class VideoLLM:
         source: str | Path | Frames,
         *,
         frames: int = DEFAULT_FRAMES,
+        fps: float | None = None,
+        max_candidates: int = MOST_CANDIDATES,
         mode: Mode = "exact",
         rules: Rules = "corrected",
         resize: Resize | None = None,
@@ -287,6 +291,7 @@ class VideoLLM:
             source: a video file, a folder of images, a bundled clip such as "sample:star", or
                 `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
+            fps: so many a second in the place of `frames`, at most `max_candidates`.
             mode: "exact", or "keyframes" for files with long groups of pictures.
             rules: "released" for the positions and pixels of the paper's released code. A plan of
                 those rules gets them by itself (`Video.for_plan`); here they save reading twice.
@@ -302,6 +307,8 @@ class VideoLLM:
             VideoError: the source gives no frames.
             ConfigError: an option has a value that is not allowed.
         """
+        if fps is not None and isinstance(source, str | Path):
+            frames = count_at(find(source), fps, most=max_candidates)
         late = cache is None and not (plan is not None and resolve_plan(plan).keeps_all(frames))
         if isinstance(source, Frames):
             start = time.perf_counter()
@@ -413,7 +420,7 @@ class VideoLLM:
         if not asked:
             return []
         if self.picture_llm is not None:
-            _check_for_pictures(plan, conv_mode)
+            check_for_pictures(plan, conv_mode)
         ready = self._look([(v.for_plan(plan), q) for v, q in asked], choices, plan)
         if self.picture_llm is not None:
             answers = ask_with_pictures(
@@ -473,17 +480,6 @@ def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
     if isinstance(plan, Plan):
         return plan if rules is None else replace(plan, rules=rules)
     return Plan.parse(plan, rules=rules)
-
-
-def _check_for_pictures(plan: Plan, conv_mode: str | None) -> None:
-    """Raise ConfigError for what a picture model has not."""
-    if plan.rules == "released":
-        raise ConfigError(
-            "the released rules are those of the released code's visual tokens, and a model that "
-            "is shown pictures has none of ours: leave them out"
-        )
-    if conv_mode is not None:
-        raise ConfigError("a model that is shown pictures has a prompt of its own: no conv_mode")
 
 
 def _checked_pair(pair: object) -> tuple[Video, str]:

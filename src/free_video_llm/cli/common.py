@@ -108,7 +108,7 @@ def load_model(options: argparse.Namespace) -> VideoLLM:
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
-    """--frames, --decode, --resize, --cache, --cache-gb, --cache-half."""
+    """--frames, --fps, --decode, --resize, --cache, --cache-gb, --cache-half."""
     group = parser.add_argument_group("video")
     group.add_argument(
         "--frames",
@@ -116,6 +116,14 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         default=50,
         metavar="N",
         help="frames to sample evenly (default: 50)",
+    )
+    group.add_argument("--fps", type=float, metavar="X", help="so many frames a second instead")
+    group.add_argument(
+        "--max-candidates",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="of --fps, at most (default: 1000)",
     )
     group.add_argument(
         "--decode",
@@ -174,9 +182,14 @@ def watch(
 
     Frames are read and encoded as the plans that will be asked for need it.
     """
-    all_released = all(plan.rules == "released" for plan in plans)
-    keeping_all = [plan for plan in plans if plan.keeps_all(options.frames)]
+    from free_video_llm.video.read import count_at
+
     path = samples.find(source)
+    all_released = all(plan.rules == "released" for plan in plans)
+    frames = options.frames
+    if options.fps is not None:
+        frames = count_at(path, options.fps, most=options.max_candidates)
+    keeping_all = [plan for plan in plans if plan.keeps_all(frames)]
     if llm.name == "tiny" and not samples.is_sample(path) and not is_quiet(options):
         print(
             "note: the embedded model 'tiny' knows only coloured shapes, not the real world; name "
@@ -186,7 +199,7 @@ def watch(
     with Bars() as bars:
         return llm.watch(
             path,
-            frames=options.frames,
+            frames=frames,
             mode=options.decode,
             rules="released" if all_released else "corrected",
             resize=options.resize,

@@ -255,6 +255,23 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     return VideoInfo(name, width, height, fps, seconds, total, codec, turned.rotation, keyframes)
 
 
+def count_at(path: str | os.PathLike[str], fps: float, *, most: int) -> int:
+    """How many frames are so many a second of a source, at least one and at most `most`.
+
+    Raises VideoError as `probe` does; ConfigError if `fps` or `most` has no allowed value.
+    """
+    number = isinstance(fps, int | float) and not isinstance(fps, bool)
+    if not number or not 0 < fps <= 1000:
+        raise ConfigError(f"fps is a number above 0, at most 1000, not {shown(fps)}")
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise ConfigError(f"max_candidates is a whole number of at least 1, not {shown(most)}")
+    info = probe(path)
+    seconds = info.duration
+    if seconds <= 0:  # a recording that does not say
+        seconds = scan(os.fsdecode(path)).duration
+    return max(1, min(most, round(seconds * fps)))
+
+
 Wanted = Callable[[int], IntArray]
 """Given the frames in a clip, the positions to read."""
 
