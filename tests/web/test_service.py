@@ -201,3 +201,31 @@ def test_running_gives_the_steps_and_raises_what_was_raised():
     assert list(failing) == []
     with pytest.raises(PlanError, match="no"):
         failing.result()
+
+
+def test_a_model_that_is_shown_pictures(uploads, upload):
+    """The page's answer says what was shown; its parts are made as for any other."""
+    pytest.importorskip("openai", reason="the extra server is not installed")
+    from faulty_server import serve
+    from free_video_llm.web import handlers, markup
+    from seeing_server import look
+
+    with serve(answer=look) as server:
+
+        def load(name: str) -> VideoLLM:
+            return VideoLLM.from_pretrained("openai:seer", base_url=server.url, scorer="tiny")
+
+        served = Service(Sessions(uploads, Limits()), Models(["openai:seer"], load), Limits())
+        session = served.sessions.get("a")
+        served.choose(session, str(upload("sample:star")))
+        wish = Wish(question="Is it dark?", model="openai:seer", frames=12)
+        reply = served.ask(session, wish, "paper-small", quiet)
+        both = served.compare(session, wish, ["prompt-3", "uniform"], quiet)
+    (answer,) = reply.answers
+    assert len(answer.pictures) == 6
+    page = handlers.answer_page(reply, [])
+    assert "patches" in page
+    assert "Is it dark?" in page
+    assert "<td>" in markup.comparison(both)
+    (kept,) = served.sessions.find_result(reply.result)
+    assert kept.to_dict() == answer.to_dict()

@@ -228,9 +228,10 @@ def comparison(reply: Reply) -> str:
     )
     question = escape(reply.answers[0].question)
     picture = f"./answers/{escape(reply.result)}/plans.png"
+    unit = reply.answers[0].evidence.unit.capitalize()
     return (
         f'<div class="fvl-comparison"><p class="fvl-question" dir="auto">{question}</p>'
-        '<table class="fvl-table"><thead><tr><th scope="col">Plan</th><th scope="col">Tokens</th>'
+        f'<table class="fvl-table"><thead><tr><th scope="col">Plan</th><th scope="col">{unit}</th>'
         '<th scope="col">Seconds</th><th scope="col">Answer</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
         f'<p class="fvl-cost">{cost(reply)}</p>'
