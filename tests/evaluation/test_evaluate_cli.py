@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty_server import GOOD, serve
 from made_runs import row, write_run
 
+from faulty_server import GOOD, serve
 from free_video_llm import VideoLLM
 from free_video_llm.cli.main import build_parser, main
 from free_video_llm.evaluation.config_file import print_config

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty_server import GOOD, serve
 from made_runs import made_rows, row, write_run
+
+from faulty_server import GOOD, serve
 
 pytest.importorskip("openai", reason="the judge extra is not installed")
 

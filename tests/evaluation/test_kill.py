@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty_server import serve
 from kill_runs import POINTS
 from made_runs import row, write_run
 from test_run import answers, lines
 
+from faulty_server import serve
 from free_video_llm.evaluation.config import RunConfig
 from free_video_llm.evaluation.config_file import print_config
 from free_video_llm.evaluation.judge_server import Judge

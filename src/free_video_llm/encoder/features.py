@@ -112,6 +112,12 @@ class VideoFeatures:
     def __len__(self) -> int:
         return len(self.frame_vectors)
 
+    def unseen(self, frames: Sequence[int]) -> list[int]:
+        """Those of some frames that the LLM's tower has not looked at."""
+        if self.late is None:
+            return []
+        return [frame for frame in frames if frame not in self.late.known]
+
     def ensure(self, frames: Sequence[int]) -> None:
         """Have the LLM's tower look at some frames, if it has not."""
         if self.late is not None:

@@ -133,8 +133,10 @@ def perceive(
     with work.stopwatch.step("select"):
         scores = features.frame_vectors @ prompt
         frames = select_frames(plan, scores, features.frame_vectors)
-    with work.stopwatch.step("encode"):
-        features.ensure(sorted({frame for kept in frames.values() for frame in kept}))
+    unseen = features.unseen(sorted({frame for kept in frames.values() for frame in kept}))
+    if unseen:
+        with work.stopwatch.step("encode"):
+            features.ensure(unseen)
     embeds, frame_of, region, looks = [], [], [], {}
     for pathway in plan.pathways:
         way = _overview if pathway.pool.method.window is None else _detail
