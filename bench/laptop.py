@@ -3,8 +3,9 @@
     python bench/laptop.py                  # a quarter of an hour on two cores, 8 GB of memory
     python bench/laptop.py --size small     # that it runs
 
-LLaVA-OneVision-0.5B (a SigLIP tower of 0.4 billion parameters, Qwen2 of 0.5) beside CLIP ViT-B/32,
-which scores. Random weights of the real classes and sizes: cost does not depend on their values.
+LLaVA-OneVision-0.5B (a SigLIP tower of 0.4 billion parameters, Qwen2 of 0.5), whose tokens we
+build, and SmolVLM2-256M and -500M, which are shown pictures; CLIP ViT-B/32 scores. Random weights
+of the real classes and sizes: cost does not depend on their values.
 Every row is a process of its own. Writes a table as Markdown.
 """
 
@@ -16,18 +17,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
 from transformers import (
     CLIPConfig,
     CLIPModel,
+    Idefics3Processor,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from free_video_llm import VideoLLM
 from free_video_llm.encoder.clip_scorer import ClipScorer
@@ -35,6 +45,7 @@ from free_video_llm.encoder.siglip_scorer import HALF
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.llm.tokenizer import load_tokenizer
+from free_video_llm.llm.transformers_chat import TransformersChat
 from free_video_llm.models.folder import TINY
 from free_video_llm.models.load import Loaded
 from free_video_llm.models.options import LoadOptions
@@ -46,6 +57,8 @@ QUESTIONS = ("What is the man doing?", "What does the woman hold?")
 PLANS = {"paper-small": 50, "uniform": 8}
 CLIPS = {"10 s": 10, "10 min": 600}
 RATE = 10
+HEADER = ("model", "clip", "plan", "frames scored", "prompt, tokens", "first token, s",
+          "16 tokens, s", "next question, s", "peak memory, GB")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,41 +71,102 @@ class Size:
     scorer: tuple[int, int, int, int]
 
 
-SIZES = {
-    "full": Size(384, (1152, 4304, 26, 16), (896, 4864, 24, 14), (768, 3072, 12, 12)),
-    "small": Size(98, (64, 96, 3, 4), (56, 96, 2, 14), (48, 96, 2, 4)),
-}
+NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
 
-def model_of(size: Size) -> VideoLLM:
-    """The model and its scorer, of random weights in float32."""
-    torch.manual_seed(0)
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+def onevision(size: Size) -> VideoLLM:
+    """A token model of random weights in float32, with its scorer."""
     config = LlavaOnevisionConfig(
         vision_config={
             "model_type": "siglip_vision_model", "image_size": size.image, "patch_size": 14,
-            "vision_use_head": False, **dict(zip(names, size.tower, strict=True)),
+            "vision_use_head": False, **dict(zip(NAMES, size.tower, strict=True)),
         },
         text_config={
             "model_type": "qwen2", "vocab_size": 152_000, "num_key_value_heads": 2,
             "max_position_embeddings": 32_768, "tie_word_embeddings": True,
-            **dict(zip(names, size.llm, strict=True)),
+            **dict(zip(NAMES, size.llm, strict=True)),
         },
         tie_word_embeddings=True,
     )  # fmt: skip
     model = LlavaOnevisionForConditionalGeneration(config).eval()
     model.generation_config.eos_token_id = None  # random weights may end at any token
-    vision = {"image_size": 224, "patch_size": 32, **dict(zip(names, size.scorer, strict=True))}
-    clip = CLIPModel(CLIPConfig(vision_config=vision)).eval()
-    words = build_scorer(open_scorer(TINY_SCORER), LoadOptions()).tokenizer
     towers = Towers(
-        scorer=ClipScorer(clip, words),
+        scorer=scorer(size),
         llm_tower=model.model.vision_tower,
         feature_layer=-1,
         normalisation=HALF,
     )
     llm = ImageLLM(model, load_tokenizer(TINY), after_image=model.model.image_newline)
     return VideoLLM(Loaded("random OneVision", "bench", None, towers, llm, "plain"))
+
+
+def smolvlm(size: Size, *, key_values: int) -> VideoLLM:
+    """A picture model of random weights in float32, with its scorer."""
+    marks = ["<unk>", "<pad>", "<s>", "<fake_token_around_image>", "<image>", "<end_of_utterance>",
+             "<global-img>"]  # fmt: skip
+    words = Tokenizer(WordLevel({m: n for n, m in enumerate(marks)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", pad_token="<pad>", bos_token="<s>",
+        additional_special_tokens=marks[3:],
+    )  # fmt: skip
+    images = SmolVLMImageProcessorPil(
+        do_image_splitting=False, size={"longest_edge": 4 * size.image},
+        max_image_size={"longest_edge": size.image},
+    )  # fmt: skip
+    template = (
+        "<s> {% for part in messages[0]['content'] %}{% if part['type'] == 'text' %}"
+        "{{ part['text'] }} {% else %}<image> {% endif %}{% endfor %}"
+    )
+    tokens = (size.image // 16 // 4) ** 2
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=tokens, chat_template=template)
+    config = SmolVLMConfig(
+        vision_config={
+            "image_size": size.image, "patch_size": 16, **dict(zip(NAMES, size.tower, strict=True)),
+        },
+        text_config={
+            "model_type": "llama", "vocab_size": 49_280, "num_key_value_heads": key_values,
+            "max_position_embeddings": 8_192, "pad_token_id": 1,
+            **dict(zip(NAMES, size.llm, strict=True)),
+        },
+        scale_factor=4, image_token_id=4, pad_token_id=1,
+    )  # fmt: skip
+    model = SmolVLMForConditionalGeneration(config).eval()
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 1
+    towers = Towers(scorer=scorer(size))
+    llm = TransformersChat(model, processor)
+    return VideoLLM(Loaded("random SmolVLM", "bench", None, towers, llm, "chat"))
+
+
+def scorer(size: Size) -> ClipScorer:
+    vision = {"image_size": 224, "patch_size": 32, **dict(zip(NAMES, size.scorer, strict=True))}
+    words = build_scorer(open_scorer(TINY_SCORER), LoadOptions()).tokenizer
+    return ClipScorer(CLIPModel(CLIPConfig(vision_config=vision)).eval(), words)
+
+
+SCORER = (768, 3072, 12, 12)
+SMALL = Size(98, (64, 96, 3, 4), (56, 96, 2, 14), (48, 96, 2, 4))
+SMALL_SMOL = Size(64, (64, 96, 3, 4), (60, 96, 2, 15), (48, 96, 2, 4))
+SMOL_TOWER = (768, 3072, 12, 12)
+#: By name: how it is built, at full size and small.
+MODELS: dict[str, tuple[Callable[[Size], VideoLLM], Size, Size]] = {
+    "SmolVLM2-256M": (
+        partial(smolvlm, key_values=3),
+        Size(512, SMOL_TOWER, (576, 1536, 30, 9), SCORER),
+        replace(SMALL_SMOL, llm=(54, 96, 2, 9)),
+    ),
+    "SmolVLM2-500M": (
+        partial(smolvlm, key_values=5),
+        Size(512, SMOL_TOWER, (960, 2560, 32, 15), SCORER),
+        SMALL_SMOL,
+    ),
+    "LLaVA-OneVision-0.5B": (
+        onevision,
+        Size(384, (1152, 4304, 26, 16), (896, 4864, 24, 14), SCORER),
+        SMALL,
+    ),
+}
 
 
 def write_clip(path: Path, seconds: int) -> None:
@@ -108,9 +182,11 @@ def write_clip(path: Path, seconds: int) -> None:
         out.mux(stream.encode(None))
 
 
-def measure(clip: str, plan: str, size: str) -> dict[str, float]:
+def measure(clip: str, plan: str, model: str, size: str) -> dict[str, float]:
     """One row, in this process."""
-    llm = model_of(SIZES[size])
+    torch.manual_seed(0)
+    build, full, small = MODELS[model]
+    llm = build(full if size == "full" else small)
     start = time.perf_counter()
     video = llm.watch(clip, frames=PLANS[plan], plan=plan)
     first = video.ask(QUESTIONS[0], plan=plan, max_new_tokens=NEW_TOKENS)
@@ -121,35 +197,38 @@ def measure(clip: str, plan: str, size: str) -> dict[str, float]:
         "first_token": whole - first.timings.generate,
         "first": whole,
         "next": time.perf_counter() - start,
-        "tokens": len(first.visual_tokens),
+        "prompt": first.prompt_tokens,
         "peak_gb": peak_bytes() / 1e9,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--one", nargs=2, metavar=("CLIP", "PLAN"), help=argparse.SUPPRESS)
+    parser.add_argument("--size", choices=("full", "small"), default="full")
+    parser.add_argument("--model", choices=MODELS, action="append", help="several times")
+    parser.add_argument("--one", nargs=3, metavar=("CLIP", "PLAN", "MODEL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(*options.one, options.size)))
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32\n")
-    print("| clip | plan | frames looked at | tokens | first token, s | 16 tokens, s | next "
-          "question, s | peak memory, GB |\n|---|---|---:|---:|---:|---:|---:|---:|")  # fmt: skip
+    print("| " + " | ".join(HEADER) + " |\n" + "|---" * 3 + "|---:" * (len(HEADER) - 3) + "|")
     with tempfile.TemporaryDirectory() as folder:
+        clips = {name: Path(folder) / f"{seconds}.mp4" for name, seconds in CLIPS.items()}
         for name, seconds in CLIPS.items():
-            clip = Path(folder) / "clip.mp4"
-            write_clip(clip, seconds)
-            for plan, frames in PLANS.items():
-                command = [sys.executable, __file__, "--size", options.size, "--one"]
-                done = subprocess.run(
-                    [*command, str(clip), plan], check=True, capture_output=True, text=True
-                )
-                row = json.loads(done.stdout.splitlines()[-1])
-                print(f"| {name} | `{plan}` | {frames} | {row['tokens']:,} | "
-                      f"{row['first_token']:.1f} | {row['first']:.1f} | {row['next']:.1f} | "
-                      f"{row['peak_gb']:.1f} |", flush=True)  # fmt: skip
+            write_clip(clips[name], seconds)
+        for model in options.model or MODELS:
+            for name, clip in clips.items():
+                for plan, frames in PLANS.items():
+                    command = [sys.executable, __file__, "--size", options.size, "--one"]
+                    done = subprocess.run(
+                        [*command, str(clip), plan, model], check=True, capture_output=True,
+                        text=True,
+                    )  # fmt: skip
+                    row = json.loads(done.stdout.splitlines()[-1])
+                    print(f"| {model} | {name} | `{plan}` | {frames} | {row['prompt']:,} | "
+                          f"{row['first_token']:.1f} | {row['first']:.1f} | {row['next']:.1f} | "
+                          f"{row['peak_gb']:.1f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -229,6 +229,7 @@ def test_the_largest_model_that_fits_is_named(clips, monkeypatch):
     monkeypatch.delenv("FVL_MODEL")
     monkeypatch.setattr("free_video_llm.models.choose.running", dict)
     for memory, name in (
+        (4.0, "HuggingFaceTB/SmolVLM2-256M-Video-Instruct"),
         (8.0, "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"),
         (40.0, "llava-hf/llava-v1.6-mistral-7b-hf"),
         (80.0, "13b-hf"),
@@ -237,7 +238,7 @@ def test_the_largest_model_that_fits_is_named(clips, monkeypatch):
             model_for(str(clips["red"]), memory_gb=memory)
         assert name in str(caught.value).splitlines()[1]
     with pytest.raises(CheckpointError) as caught:
-        model_for(str(clips["red"]), memory_gb=4.0)
+        model_for(str(clips["red"]), memory_gb=3.0)
     assert [line.split()[1] for line in str(caught.value).splitlines()[1:]] == [
         "ollama:qwen2.5vl:3b", "openai:gpt-4o-mini",
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from transformers import (
     Idefics3ForConditionalGeneration,
     Idefics3Processor,
     PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
 
 MARKS = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>",
@@ -65,4 +68,28 @@ def write_idefics3(folder: Path) -> Idefics3ForConditionalGeneration:
     folder.mkdir(parents=True, exist_ok=True)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
+    return model
+
+
+def write_smolvlm(folder: Path) -> SmolVLMForConditionalGeneration:
+    """A SmolVLM of the same kind, as its repositories have it; its own processor cannot be made
+    without torchvision."""
+    write_idefics3(folder)
+    known = json.loads((folder / "config.json").read_text())
+    torch.manual_seed(8)
+    config = SmolVLMConfig(
+        vision_config=known["vision_config"] | {"model_type": "smolvlm_vision"},
+        text_config=known["text_config"],
+        scale_factor=2, image_token_id=known["image_token_id"], pad_token_id=1,
+    )  # fmt: skip
+    model = SmolVLMForConditionalGeneration(config)
+    for parameter in model.parameters():
+        parameter.data += torch.randn(parameter.shape) * 0.1
+    model.eval().save_pretrained(folder)
+    about = json.loads((folder / "processor_config.json").read_text())
+    images = about.pop("image_processor", {}) | {"image_processor_type": "SmolVLMImageProcessor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    (folder / "processor_config.json").write_text(
+        json.dumps({"image_seq_len": 4, "processor_class": "SmolVLMProcessor"})
+    )
     return model

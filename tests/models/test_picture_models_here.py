@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from idefics3_files import write_idefics3
+from idefics3_files import MARKS, write_idefics3, write_smolvlm
 from PIL import Image
 from transformers import AutoProcessor
 
@@ -18,6 +18,7 @@ from free_video_llm.evaluation.provenance import describe_model
 from free_video_llm.samples import find
 
 QUESTION = "what is it ?"
+FAKE = MARKS[0]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,8 @@ def test_an_answer_is_that_of_transformers_own_path(made, llm):
     answer = video.ask(QUESTION, plan="prompt-3", max_new_tokens=16)
     assert len(answer.pictures) == 3
     processor = AutoProcessor.from_pretrained(folder)
+    assert processor.image_processor.do_image_splitting
+    processor.image_processor.do_image_splitting = False  # as its own way with a video
     content = []
     for picture in answer.pictures:
         content += [{"type": "text", "text": picture.words}, {"type": "image"}]
@@ -52,6 +55,28 @@ def test_an_answer_is_that_of_transformers_own_path(made, llm):
     assert (answer.prompt_tokens, answer.answer_tokens) == (length, len(answer.token_ids))
     assert answer.evidence.unit == "patches"
     assert answer.timings.prefill > 0
+
+
+def test_smolvlm_is_asked_without_its_processor_for_videos(tmp_path: Path):
+    """The prompt by hand: each picture is its four places between marks; pixels by its own PIL
+    image processor."""
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    theirs = write_smolvlm(tmp_path)
+    llm = VideoLLM.from_pretrained(tmp_path, scorer="tiny", max_pixels=32 * 32)
+    video = llm.watch(find("sample:star"), frames=6)
+    answer = video.ask(QUESTION, plan="prompt-3", max_new_tokens=16)
+    seen = f"{FAKE} <global-img> {'<image> ' * 4}{FAKE}"
+    told = " ".join(f"{picture.words} {seen}" for picture in answer.pictures)
+    prompt = f"<s> User: {told} {QUESTION} <end_of_utterance> Assistant:"
+    ids = torch.tensor([llm.picture_llm.processor.tokenizer(prompt)["input_ids"]])
+    processor = SmolVLMImageProcessorPil.from_pretrained(tmp_path, do_image_splitting=False)
+    images = [Image.fromarray(picture.pixels) for picture in answer.pictures]
+    given = processor([images], return_tensors="pt")
+    generated = theirs.generate(input_ids=ids, **given, attention_mask=torch.ones_like(ids),
+                                max_new_tokens=16, do_sample=False)  # fmt: skip
+    assert answer.prompt_tokens == ids.shape[1]
+    assert answer.token_ids == tuple(generated[0, ids.shape[1] :].tolist())
 
 
 def test_pictures_reach_the_answer(llm):

@@ -25,10 +25,22 @@ class ImageModel:
 MODELS: tuple[ImageModel, ...] = (
     ImageModel("tiny", 0.003, "Apache-2.0", "embedded; knows only coloured shapes"),
     ImageModel(
+        "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+        0.26,
+        "Apache-2.0",
+        "the smallest that knows the world; is shown pictures",
+    ),
+    ImageModel(
+        "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+        0.51,
+        "Apache-2.0",
+        "is shown pictures",
+    ),
+    ImageModel(
         "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
         0.89,
         "Apache-2.0",
-        "the smallest that knows the world; made for video too",
+        "the smallest whose tokens we build; made for video too",
     ),
     ImageModel(
         "llava-hf/llava-onevision-qwen2-7b-ov-hf",

@@ -16,6 +16,7 @@ from free_video_llm.llm.transformers_chat import TransformersChat
 from free_video_llm.models.building import check_layers, check_sizes
 from free_video_llm.models.options import LoadOptions
 from free_video_llm.models.weights import read_tensors, weight_files
+from free_video_llm.small_files import check_regular, read_json
 
 
 def is_picture_model(config: Mapping[str, Any]) -> bool:
@@ -41,7 +42,7 @@ def open_picture_model(
     files = weight_files(folder)
     if any(file.suffix != ".safetensors" for file in files):
         raise CheckpointError(f"{folder} holds pickles: this model is read from safetensors alone")
-    processor = _processor(folder)
+    processor = _processor(folder, str(config["model_type"]))
     model = _model(folder, config, len(read_tensors(files)), options)
     limits = PictureLimits(
         max_images=options.max_images, max_pixels=options.max_pixels or MAX_PIXELS
@@ -81,17 +82,49 @@ def _model(folder: Path, config: Mapping[str, Any], tensors: int, options: LoadO
     return model
 
 
-def _processor(folder: Path) -> Any:
+def _processor(folder: Path, model_type: str) -> Any:
     from transformers import AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        if model_type == "smolvlm":
+            processor = _smolvlm_processor(folder)
+        else:
+            processor = AutoProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # of several libraries
         raise CheckpointError(
             f"{folder}: its processor cannot be made here: {first_line(error)}"
         ) from None
+    images = getattr(processor, "image_processor", None)
+    if images is not None and getattr(images, "do_image_splitting", False):
+        # A frame is one picture: in tiles it would be up to seventeen times as many tokens, and
+        # these models' own way with a video does not cut it up either.
+        images.do_image_splitting = False
     if not getattr(processor, "chat_template", None):
         raise CheckpointError(f"{folder}: its processor has no chat template")
     return processor
+
+
+def _smolvlm_processor(folder: Path) -> Any:
+    """SmolVLM's without its half for videos, which cannot be made without torchvision: the prompt
+    of single pictures is that of Idefics 3."""
+    from transformers import AutoTokenizer, Idefics3Processor
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    how = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **how)
+    about = read_json(folder / "processor_config.json")
+    template = about.get("chat_template") or read_json(folder / "chat_template.json").get(
+        "chat_template"
+    )
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        check_regular(jinja)
+        template = jinja.read_text(encoding="utf-8")
+    return Idefics3Processor(
+        SmolVLMImageProcessorPil.from_pretrained(folder, local_files_only=True),
+        tokenizer,
+        image_seq_len=about.get("image_seq_len", 64),
+        chat_template=template or tokenizer.chat_template,
+    )
