@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from free_video_llm.encoder.features import JointSpace, PatchSpace
 from free_video_llm.encoder.finite import check_finite
-from free_video_llm.encoder.layers import class_token_after, hidden_states
-from free_video_llm.encoder.pixels import Normalisation, scaled
-from free_video_llm.encoder.scorer import PromptVector
+from free_video_llm.encoder.layers import class_token_after
+from free_video_llm.encoder.pixels import Normalisation
+from free_video_llm.encoder.scorer import PromptVector, VisionScorer
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel
+    pass
 
 
-class ClipScorer:
+class ClipScorer(VisionScorer):
     """A whole CLIP model with its tokenizer; see `Scorer`."""
 
-    def __init__(
-        self, model: CLIPModel, tokenizer: Any, normalisation: Normalisation | None = None
-    ) -> None:
-        self.model = model.eval()
-        self.tower = model.vision_model
-        self.tokenizer = tokenizer
-        self.normalisation = normalisation or Normalisation()
-
-    @property
-    def size(self) -> int:
-        """Height and width in pixels of the frames that it takes."""
-        return int(self.tower.config.image_size)
-
-    @property
-    def side(self) -> int:
-        """Patches along one side of a frame."""
-        return self.size // int(self.tower.config.patch_size)
+    usual = Normalisation()
 
     @property
     def tokens(self) -> int:
@@ -45,31 +29,13 @@ class ClipScorer:
         return 1 + self.side**2
 
     @property
-    def width(self) -> int:
-        """Of its hidden states."""
-        return int(self.tower.config.hidden_size)
-
-    @property
     def joined(self) -> int:
         """Of its vectors."""
         return int(self.model.visual_projection.out_features)
 
-    @property
-    def before_last(self) -> int:
-        """The number of the hidden state that `states` gives."""
-        return len(self.tower.encoder.layers) - 1
-
     def parts(self) -> list[tuple[str, torch.nn.Module]]:
         """What decides the vectors of frames and patches."""
         return [("scorer", self.tower), ("joint", self.model.visual_projection)]
-
-    def states(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 [n,H,W,3] to states [n,1+S²,C], class token first, before the last layer.
-
-        Frames of another size are scaled.
-        """
-        images = scaled(self.normalisation(pixels.to(self.tower.device)), self.size)
-        return hidden_states(self.tower, images, {self.before_last})[self.before_last]
 
     def frames(self, states: torch.Tensor) -> torch.Tensor:
         """Unit vectors [n,P] of frames from their states before the last layer.

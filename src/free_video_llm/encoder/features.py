@@ -72,10 +72,13 @@ class LateStates:
     width: int
     known: dict[int, torch.Tensor] = field(default_factory=dict)
 
+    def missing(self, frames: Sequence[int]) -> list[int]:
+        """Those of some frames that are not known, each once."""
+        return [frame for frame in dict.fromkeys(frames) if frame not in self.known]
+
     def ensure(self, frames: Sequence[int]) -> None:
         """Work out what is not known of some frames, each once."""
-        missing = [frame for frame in dict.fromkeys(frames) if frame not in self.known]
-        if missing:
+        if missing := self.missing(frames):
             assert self.encode is not None, "features without a model: VideoLLM.attach"
             states = self.encode(missing)
             self.known.update((frame, s) for frame, s in zip(missing, states, strict=True))
@@ -114,9 +117,7 @@ class VideoFeatures:
 
     def unseen(self, frames: Sequence[int]) -> list[int]:
         """Those of some frames that the LLM's tower has not looked at."""
-        if self.late is None:
-            return []
-        return [frame for frame in frames if frame not in self.late.known]
+        return [] if self.late is None else self.late.missing(frames)
 
     def ensure(self, frames: Sequence[int]) -> None:
         """Have the LLM's tower look at some frames, if it has not."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from free_video_llm.encoder.features import PatchSpace
-from free_video_llm.encoder.pixels import Normalisation
+from free_video_llm.encoder.layers import hidden_states
+from free_video_llm.encoder.pixels import Normalisation, scaled
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,48 @@ class Scorer(Protocol):
     def texts(self, questions: Sequence[str]) -> list[PromptVector]:
         """The questions' vectors. A text beyond the encoder's limit is cut, and said so."""
         ...
+
+
+class VisionScorer:
+    """What scorers of transformers have in common: a vision encoder beside a text encoder.
+
+    Args:
+        model: transformers', with `vision_model`.
+        tokenizer: of its text encoder.
+        normalisation: of the pixels; the kind's `usual` one where None.
+    """
+
+    usual: ClassVar[Normalisation]
+
+    def __init__(
+        self, model: Any, tokenizer: Any, normalisation: Normalisation | None = None
+    ) -> None:
+        self.model: Any = model.eval()
+        self.tower: Any = model.vision_model
+        self.tokenizer = tokenizer
+        self.normalisation = normalisation or self.usual
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels of the frames that it takes."""
+        return int(self.tower.config.image_size)
+
+    @property
+    def side(self) -> int:
+        """Patches along one side of a frame."""
+        return self.size // int(self.tower.config.patch_size)
+
+    @property
+    def width(self) -> int:
+        """Of its hidden states."""
+        return int(self.tower.config.hidden_size)
+
+    @property
+    def before_last(self) -> int:
+        """The number of the hidden state that `states` gives."""
+        return len(self.tower.encoder.layers) - 1
+
+    def states(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 [n,H,W,3] to states [n,N,C] before the last layer. Other sizes are scaled."""
+        images = scaled(self.normalisation(pixels.to(self.tower.device)), self.size)
+        return hidden_states(self.tower, images, {self.before_last})[self.before_last]

@@ -16,38 +16,21 @@ import torch.nn.functional as F
 
 from free_video_llm.encoder.features import PatchSpace
 from free_video_llm.encoder.finite import check_finite
-from free_video_llm.encoder.layers import hidden_states
-from free_video_llm.encoder.pixels import Normalisation, scaled
-from free_video_llm.encoder.scorer import PromptVector
+from free_video_llm.encoder.pixels import Normalisation
+from free_video_llm.encoder.scorer import PromptVector, VisionScorer
 
 if TYPE_CHECKING:
-    from transformers import SiglipModel
+    pass
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 #: Patches that the head looks at in one go: bounds memory.
 _AT_ONCE = 8_192
 
 
-class SiglipScorer:
+class SiglipScorer(VisionScorer):
     """A whole SigLIP model with its tokenizer; see `Scorer`."""
 
-    def __init__(
-        self, model: SiglipModel, tokenizer: Any, normalisation: Normalisation | None = None
-    ) -> None:
-        self.model = model.eval()
-        self.tower = model.vision_model
-        self.tokenizer = tokenizer
-        self.normalisation = normalisation or HALF
-
-    @property
-    def size(self) -> int:
-        """Height and width in pixels of the frames that it takes."""
-        return int(self.tower.config.image_size)
-
-    @property
-    def side(self) -> int:
-        """Patches along one side of a frame."""
-        return self.size // int(self.tower.config.patch_size)
+    usual = HALF
 
     @property
     def tokens(self) -> int:
@@ -55,28 +38,13 @@ class SiglipScorer:
         return self.side**2
 
     @property
-    def width(self) -> int:
-        """Of its hidden states."""
-        return int(self.tower.config.hidden_size)
-
-    @property
     def joined(self) -> int:
         """Of its vectors."""
         return self.width
 
-    @property
-    def before_last(self) -> int:
-        """The number of the hidden state that `states` gives."""
-        return len(self.tower.encoder.layers) - 1
-
     def parts(self) -> list[tuple[str, torch.nn.Module]]:
         """What decides the vectors of frames and patches."""
         return [("scorer", self.tower)]
-
-    def states(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 [n,H,W,3] to states [n,S²,C] before the last layer. Other sizes are scaled."""
-        images = scaled(self.normalisation(pixels.to(self.tower.device)), self.size)
-        return hidden_states(self.tower, images, {self.before_last})[self.before_last]
 
     def frames(self, states: torch.Tensor) -> torch.Tensor:
         """Unit vectors [n,P] of frames from their states before the last layer."""

@@ -62,7 +62,7 @@ def fetch(name: str, *, revision: str | None = None, scorer: str | None = None) 
         raise ConfigError(f"{name} is the affair of {served[0].title}: fetch it there")
     folder = find_folder(name, revision=revision)
     config = read_config(folder)
-    if not any(family.reads(config) for family in families()) and is_picture_model(config):
+    if _is_shown_pictures(config):
         open_scorer(find_scorer(scorer or DEFAULT_SCORER, relative_to=folder))
     else:
         open_checkpoint(folder, scorer=scorer)
@@ -84,7 +84,7 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     options.placement()  # what this machine cannot do is told before anything is read
     folder = find_folder(name, revision=options.revision)
     config = read_config(folder)
-    if not any(family.reads(config) for family in families()) and is_picture_model(config):
+    if _is_shown_pictures(config):
         return _in_process(str(name), folder, config, options)
     family, opened = open_checkpoint(folder, scorer=options.scorer)
     conv_mode = options.conv_mode or opened.conv_mode
@@ -98,17 +98,25 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
 
 
+def _is_shown_pictures(config: Mapping[str, Any]) -> bool:
+    """Whether a model is shown pictures: no family of ours builds its visual tokens."""
+    return not any(family.reads(config) for family in families()) and is_picture_model(config)
+
+
 def _in_process(name: str, folder: Path, config: Mapping[str, Any], options: LoadOptions) -> Loaded:
     """A picture model of transformers, and a scorer beside it."""
-    files = open_scorer(find_scorer(options.scorer or DEFAULT_SCORER, relative_to=folder))
+    towers = _scoring(options, relative_to=folder)
     llm = open_picture_model(folder, config, options)
-    towers = Towers(scorer=build_scorer(files, options))
     return Loaded(name, "pictures", folder, towers, llm, CHAT)
 
 
 def _behind_server(name: str, server: Server, model: str, options: LoadOptions) -> Loaded:
     """A picture model behind a server, and a scorer here that chooses what it is shown."""
     llm = open_server(server, model, options)
-    folder = find_scorer(options.scorer or DEFAULT_SCORER)
-    scorer = build_scorer(open_scorer(folder), options)
-    return Loaded(name, "server", None, Towers(scorer=scorer), llm, CHAT)
+    return Loaded(name, "server", None, _scoring(options), llm, CHAT)
+
+
+def _scoring(options: LoadOptions, *, relative_to: Path | None = None) -> Towers:
+    """A scorer alone: nothing else of ours looks at the frames."""
+    folder = find_scorer(options.scorer or DEFAULT_SCORER, relative_to=relative_to)
+    return Towers(scorer=build_scorer(open_scorer(folder), options))

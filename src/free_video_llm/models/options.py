@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from free_video_llm.errors import ConfigError, MissingExtraError, one_of, shown
+from free_video_llm.llm.chat import MAX_PIXELS, PictureLimits
 from free_video_llm.llm.prompts import check_mode
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -86,6 +87,10 @@ class LoadOptions:
                 raise ConfigError(
                     f"{name} is a whole number of {least} or more, not {shown(value)}"
                 )
+
+    def picture_limits(self) -> PictureLimits:
+        """What a picture model is sent at most."""
+        return PictureLimits(max_images=self.max_images, max_pixels=self.max_pixels or MAX_PIXELS)
 
     def torch_dtype(self) -> torch.dtype:
         if self.dtype is not None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import CheckpointError, ConfigError, first_line
-from free_video_llm.llm.chat import MAX_PIXELS, PictureLimits
 from free_video_llm.llm.transformers_chat import TransformersChat
 from free_video_llm.models.building import check_layers, check_sizes
 from free_video_llm.models.options import LoadOptions
@@ -44,10 +43,7 @@ def open_picture_model(
         raise CheckpointError(f"{folder} holds pickles: this model is read from safetensors alone")
     processor = _processor(folder, str(config["model_type"]))
     model = _model(folder, config, len(read_tensors(files)), options)
-    limits = PictureLimits(
-        max_images=options.max_images, max_pixels=options.max_pixels or MAX_PIXELS
-    )
-    return TransformersChat(model, processor, limits)
+    return TransformersChat(model, processor, options.picture_limits())
 
 
 def _model(folder: Path, config: Mapping[str, Any], tensors: int, options: LoadOptions) -> Any:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from free_video_llm.errors import ConfigError
-from free_video_llm.llm.chat import MAX_PIXELS, PictureLimits
 from free_video_llm.llm.openai_chat import OpenAIChat
 from free_video_llm.models.options import LoadOptions
 from free_video_llm.openai_client import DEFAULT_URL
@@ -77,10 +76,7 @@ def open_server(server: Server, model: str, options: LoadOptions) -> OpenAIChat:
     if options.load_in_8bit or options.load_in_4bit or options.rope_scaling_factor != 1:
         raise ConfigError("bits and RoPE scaling are not for a model behind a server: set it there")
     default = os.environ.get("OPENAI_BASE_URL") if server.prefix == "openai" else None
-    limits = PictureLimits(
-        max_images=options.max_images, max_pixels=options.max_pixels or MAX_PIXELS
-    )
-    return OpenAIChat(model, options.base_url or default or server.url, limits)
+    return OpenAIChat(model, options.base_url or default or server.url, options.picture_limits())
 
 
 def running(*, timeout_seconds: float = 0.5) -> dict[str, tuple[str, ...]]:

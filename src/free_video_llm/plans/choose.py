@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from free_video_llm.plans.methods import SelectorMethod
 from free_video_llm.plans.plan import Plan
 
 
@@ -35,8 +34,3 @@ def select_frames(plan: Plan, scores: torch.Tensor, vectors: torch.Tensor) -> di
             taken.update(frames)
         chosen[pathway.name] = frames
     return {pathway.name: chosen[pathway.name] for pathway in plan.pathways}
-
-
-def _can_move_over(method: SelectorMethod) -> bool:
-    """Whether a selector finds other frames as good where some are taken."""
-    return method.counted and not method.guided

@@ -160,12 +160,13 @@ class Gate:
 
     async def _pass_upload(self, scope: Scope, receive: Receiving, send: Send) -> None:
         """An upload, with room kept for all of it, and nothing left of it where it breaks off."""
-        failed = False
+        answered = failed = False
 
         async def sending(message: Message) -> None:
-            nonlocal failed
+            nonlocal answered, failed
             if message["type"] == "http.response.start":
                 failed = message["status"] >= 400 and message["status"] != 413
+                answered = not failed
             if not failed:  # Gradio's words for it would be a traceback's, or none
                 await _with_headers(send)(message)
 
@@ -182,6 +183,8 @@ class Gate:
             await _drain(receive, 2 * self._limits.file_bytes)
             text = "The server has no room for more clips now: try again in a while."
             await _refuse(send, 507, text)
+        elif answered:
+            return
         elif receive.late:
             await _refuse(send, 408, "The upload came too slowly, or stood still: try again.")
         elif failed and not receive.ended:
