@@ -56,7 +56,7 @@ def visual_tokens(
     images = towers.normalisation(resize(frames, towers.size))
     side = towers.side
     states = towers.llm_tower(images, output_hidden_states=True).hidden_states
-    features = states[towers.feature_layer]
+    features = states[towers.own.layer]
     del states
     tokens = projector.out(projector.hidden(features[:, 1:])).unflatten(1, (side, side))
     prompt = towers.encode_prompt(question).vector

@@ -48,7 +48,7 @@ def whole_passes(
     tower: CLIPVisionModel = llm.towers.scorer.tower
     each = images.split(1)
     states = [
-        llm.towers.llm_tower(i, output_hidden_states=True).hidden_states[llm.towers.feature_layer]
+        llm.towers.llm_tower(i, output_hidden_states=True).hidden_states[llm.towers.own.layer]
         for i in each
     ]
     pooled = [tower(i).pooler_output for i in each]
@@ -62,7 +62,7 @@ def one_pass(
     """The same from one whole pass over every frame."""
     tower: CLIPVisionModel = llm.towers.scorer.tower
     outs = [tower(i, output_hidden_states=True) for i in images.split(1)]
-    states = torch.cat([o.hidden_states[llm.towers.feature_layer] for o in outs])
+    states = torch.cat([o.hidden_states[llm.towers.own.layer] for o in outs])
     patches = torch.cat([outs[frame].last_hidden_state for frame in detail])
     return states, torch.cat([o.pooler_output for o in outs]), patches
 

@@ -230,9 +230,8 @@ def test_the_largest_model_that_fits_is_named(clips, monkeypatch):
     monkeypatch.setattr("free_video_llm.models.choose.running", dict)
     for memory, name in (
         (4.0, "HuggingFaceTB/SmolVLM2-256M-Video-Instruct"),
-        (8.0, "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"),
-        (40.0, "llava-hf/llava-v1.6-mistral-7b-hf"),
-        (80.0, "13b-hf"),
+        (8.0, "OpenGVLab/InternVL3-1B-hf"),
+        (80.0, "Qwen/Qwen3-VL-2B-Instruct"),
     ):
         with pytest.raises(CheckpointError) as caught:
             model_for(str(clips["red"]), memory_gb=memory)

@@ -46,7 +46,7 @@ def test_a_frames_operations_are_those_torch_counts(shared: bool):
 def test_a_tower_that_is_read_at_another_layer_is_counted_to_it():
     llm = random_llava(Size("small", Clip(4, 64), 2, 64), shared=False)
     before = flops.encode_frame(llm.towers)
-    llm.towers.feature_layer = -3
+    llm.towers.own.layer = -3
     layer = flops.encoder_layer(577, 64, 256)
     assert before - flops.encode_frame(llm.towers) == layer
 

@@ -6,15 +6,20 @@ Knows nothing of how videos are watched, and of models only their two interfaces
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import torch
 
 from free_video_llm.answer import Answer, Evidence, Timings, Unit, gather_evidence
 from free_video_llm.errors import ConfigError
 from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text
 from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
-from free_video_llm.llm.prompts import template_for
+from free_video_llm.llm.prompts import CHAT, template_for
+from free_video_llm.llm.selected_tokens import SeenFrame, SeenFrames, SelectedTokensLLM
+from free_video_llm.models.family import LLM
 from free_video_llm.plans.apply import VisualTokens
 from free_video_llm.plans.plan import Plan
 from free_video_llm.show import pictures_of
@@ -85,15 +90,57 @@ def ask_with_pictures(
     return answers
 
 
-def check_for_pictures(plan: Plan, conv_mode: str | None) -> None:
-    """Raise ConfigError for what a picture model has not."""
+def ask_with_selected(
+    llm: SelectedTokensLLM, asked: Sequence[Asked], plan: Plan, *, decoding: Decoding, model: str
+) -> list[Answer]:
+    """Answers of a model that is given some of its own tokens of each kept frame. Raises as
+    `SelectedTokensLLM.generate` does."""
+    requests = [
+        SeenFrames(_frames_of(one), question_text(one.question, one.options)) for one in asked
+    ]
+    generations = llm.generate(requests, decoding)
+    return [
+        _answer(one, plan, model, request.text, generation, _evidence(one, plan, "tokens"))
+        for one, request, generation in zip(asked, requests, generations, strict=True)
+    ]
+
+
+def _frames_of(one: Asked) -> tuple[SeenFrame, ...]:
+    """The frames of every pathway, in the order of their tokens."""
+    tokens, found = one.tokens, []
+    runs = torch.stack([tokens.pathway, tokens.frame], 1)
+    _, sizes = torch.unique_consecutive(runs, dim=0, return_counts=True)
+    for start, end in itertools.pairwise([0, *sizes.cumsum(0).tolist()]):
+        part = slice(start, end)
+        second = float(one.frames.seconds[int(tokens.frame[start])])
+        found.append(SeenFrame(second, tokens.places[part], tokens.embeds[part]))
+    return tuple(found)
+
+
+def answer_all(
+    llm: LLM, asked: Sequence[Asked], plan: Plan, *, conv_mode: str, decoding: Decoding, model: str
+) -> list[Answer]:
+    """Answers of a language model of any kind; `conv_mode` is for one whose tokens we build."""
+    if isinstance(llm, ImageLLM):
+        return ask_with_tokens(
+            llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model
+        )
+    if isinstance(llm, SelectedTokensLLM):
+        return ask_with_selected(llm, asked, plan, decoding=decoding, model=model)
+    return ask_with_pictures(llm, asked, plan, decoding=decoding, model=model)
+
+
+def check_plan(llm: LLM, plan: Plan, conv_mode: str | None) -> None:
+    """Raise ConfigError for what a model has not whose visual tokens we do not build."""
+    if isinstance(llm, ImageLLM):
+        return
     if plan.rules == "released":
         raise ConfigError(
-            "the released rules are those of the released code's visual tokens, and a model that "
-            "is shown pictures has none of ours: leave them out"
+            "the released rules are those of the released code's visual tokens, and this model "
+            "has none of those: leave them out"
         )
-    if conv_mode is not None:
-        raise ConfigError("a model that is shown pictures has a prompt of its own: no conv_mode")
+    if conv_mode is not None and conv_mode != CHAT:
+        raise ConfigError("this model has a prompt of its own: no conv_mode")
 
 
 def _evidence(one: Asked, plan: Plan, unit: Unit) -> Evidence:

@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from free_video_llm.answer import Answer
-from free_video_llm.asking import Asked, ask_with_pictures, ask_with_tokens, check_for_pictures
+from free_video_llm.asking import Asked, answer_all, check_plan
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.stream import Progress, read_and_encode
-from free_video_llm.errors import ConfigError, VideoError, check_keywords, shown
+from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
 from free_video_llm.llm.prompts import check_options
+from free_video_llm.llm.selected_tokens import SelectedTokensLLM
+from free_video_llm.models.family import Level
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
+from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.samples import find
@@ -146,7 +149,7 @@ class Video:
                 "the question is longer than the text encoder takes: its end was not "
                 "used to choose frames and regions (the language model reads all of it)"
             )
-        projector = NO_TOKENS if llm.picture_llm is not None else llm.image_llm.projector
+        projector = NO_TOKENS if llm.picture_llm is not None else llm.token_llm.projector
         tokens = perceive(
             self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
         )
@@ -211,16 +214,27 @@ class VideoLLM:
         """The language model, for which visual tokens are built.
 
         Raises:
+            ConfigError: the model makes its tokens itself, or is shown pictures.
+        """
+        if isinstance(self.token_llm, ImageLLM):
+            return self.token_llm
+        raise ConfigError(f"the visual tokens of {self.name} are its own, and selected")
+
+    @property
+    def token_llm(self) -> ImageLLM | SelectedTokensLLM:
+        """The language model that is given visual tokens, built or selected.
+
+        Raises:
             ConfigError: the model is shown pictures instead.
         """
-        if isinstance(self._llm, ImageLLM):
+        if isinstance(self._llm, ImageLLM | SelectedTokensLLM):
             return self._llm
         raise ConfigError(f"{self.name} is shown pictures: its visual tokens are its own affair")
 
     @property
     def picture_llm(self) -> PictureLLM | None:
-        """The model that is shown pictures; None where visual tokens are built."""
-        return None if isinstance(self._llm, ImageLLM) else self._llm
+        """The model that is shown pictures; None where it is given visual tokens."""
+        return None if isinstance(self._llm, ImageLLM | SelectedTokensLLM) else self._llm
 
     @classmethod
     @check_keywords
@@ -240,6 +254,7 @@ class VideoLLM:
         base_url: str | None = None,
         max_images: int | None = None,
         max_pixels: int | None = None,
+        level: Level | None = None,
     ) -> VideoLLM:
         """Load a model by Hub id, folder (original LLaVA or transformers layout), or "tiny"; or
         name one behind a server, as in "openai:gpt-4o-mini", "ollama:qwen3-vl".
@@ -247,7 +262,8 @@ class VideoLLM:
         Args:
             name: of the model.
             scorer, revision, dtype, device, device_map, load_in_8bit, load_in_4bit,
-                rope_scaling_factor, conv_mode, base_url, max_images, max_pixels: see `LoadOptions`.
+                rope_scaling_factor, conv_mode, base_url, max_images, max_pixels, level: see
+                `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
@@ -266,6 +282,7 @@ class VideoLLM:
             base_url=base_url,
             max_images=max_images,
             max_pixels=max_pixels,
+            level=level,
         )
         return cls(load(name, options))
 
@@ -330,7 +347,10 @@ class VideoLLM:
             rules=rules,
             resize=resize,
         )
-        key = self._key(cache, path, count=frames, mode=mode, rules=rules, resize=resize)
+        key = None
+        if cache is not None:
+            how = {"count": frames, "mode": mode, "rules": rules, "resize": resize}
+            key = cache.key_of(path, self.towers, **how)
         if cache is not None and key is not None:
             entry = cache.get(key, self.towers, path)
             if entry is not None:
@@ -419,18 +439,16 @@ class VideoLLM:
             raise ConfigError(f"{len(asked)} questions but {len(choices)} lists of options")
         if not asked:
             return []
-        if self.picture_llm is not None:
-            check_for_pictures(plan, conv_mode)
+        check_plan(self._llm, plan, conv_mode)
         ready = self._look([(v.for_plan(plan), q) for v, q in asked], choices, plan)
-        if self.picture_llm is not None:
-            answers = ask_with_pictures(
-                self.picture_llm, ready, plan, decoding=decoding, model=self.name
-            )
-        else:
-            mode = conv_mode or self.conv_mode
-            answers = ask_with_tokens(
-                self.image_llm, ready, plan, conv_mode=mode, decoding=decoding, model=self.name
-            )
+        answers = answer_all(
+            self._llm,
+            ready,
+            plan,
+            conv_mode=conv_mode or self.conv_mode,
+            decoding=decoding,
+            model=self.name,
+        )
         for note in [note for answer in answers for note in answer.warnings]:
             warnings.warn(note, stacklevel=3)
         return answers
@@ -461,25 +479,6 @@ class VideoLLM:
                 )
             )
         return asked
-
-    def _key(self, cache: FeatureCache | None, source: str, **sampling: Any) -> str | None:
-        """The key of a source in a cache; None where there is none, or the file cannot be read
-        (which reading it will say better)."""
-        if cache is None:
-            return None
-        from free_video_llm.encoder.cache import feature_key
-
-        try:
-            return feature_key(source, self.towers, **sampling)
-        except (OSError, VideoError):
-            return None
-
-
-def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
-    """A plan from text or as it is, with the rules asked for."""
-    if isinstance(plan, Plan):
-        return plan if rules is None else replace(plan, rules=rules)
-    return Plan.parse(plan, rules=rules)
 
 
 def _checked_pair(pair: object) -> tuple[Video, str]:

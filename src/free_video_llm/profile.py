@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from free_video_llm.encoder.llm_tower import HiddenStateTower
 from free_video_llm.profiling import flops
 from free_video_llm.profiling.memory import peak_bytes
 
@@ -121,10 +122,13 @@ class CostReport:
 def cost_report(video: Video, answer: Answer) -> CostReport:
     """The cost of an answer on a video; of a batch, its own share is not told apart."""
     llm, times = video.model, answer.timings
-    config = llm.image_llm.model.config.text_config
+    config = llm.token_llm.model.config.text_config
     new = len(answer.token_ids)
-    towers, late = 0, video.features.late
-    if late is not None:
+    towers: int | None = 0
+    late = video.features.late
+    if not isinstance(llm.towers.own, HiddenStateTower):
+        towers = None  # an encoder whose inside is its family's own affair
+    elif late is not None:
         towers = len(video.frames) * flops.score_frame(llm.towers)
         towers += len(late.known) * flops.look_at_frame(llm.towers)
     elif not video.from_cache:
@@ -152,7 +156,7 @@ def cost_report(video: Video, answer: Answer) -> CostReport:
         token_seconds=answer.token_seconds,
         peak_bytes=peak_bytes(),
         device_peak_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
-        bare_rate=bare_rate(device, llm.towers.llm_tower.dtype),
+        bare_rate=bare_rate(device, llm.towers.dtype),
     )
 
 

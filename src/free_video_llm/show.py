@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from free_video_llm.answer import Evidence, KeptFrame, PathwayEvidence
-from free_video_llm.llm.chat import ChatPicture, PictureLimits
+from free_video_llm.llm.chat import ChatPicture, PictureLimits, stamp
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Frames, Pixels
 from free_video_llm.video.stills import Still, fitting, read_stills
@@ -76,22 +76,6 @@ def _shown(
 def _words(detail: _Detail) -> str:
     part = " (the part of the frame that matters)" if detail.cropped else ""
     return f"Frame at {stamp(detail.kept.second)}{part}:"
-
-
-def stamp(second: float) -> str:
-    """A time as models read it best.
-
-    Examples:
-        >>> stamp(7.26), stamp(75), stamp(3675.5)
-        ('7.3 s', '75.0 s (1:15)', '3675.5 s (1:01:15)')
-    """
-    text = f"{second:.1f} s"
-    if second < 60:
-        return text
-    minutes, seconds = divmod(int(second), 60)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-    return f"{text} ({clock})"
 
 
 def _details(evidence: Evidence, plan: Plan) -> list[_Detail]:

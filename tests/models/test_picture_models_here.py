@@ -63,7 +63,7 @@ def test_smolvlm_is_asked_without_its_processor_for_videos(tmp_path: Path):
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
     theirs = write_smolvlm(tmp_path)
-    llm = VideoLLM.from_pretrained(tmp_path, scorer="tiny", max_pixels=32 * 32)
+    llm = VideoLLM.from_pretrained(tmp_path, scorer="tiny", max_pixels=32 * 32, level="pictures")
     video = llm.watch(find("sample:star"), frames=6)
     answer = video.ask(QUESTION, plan="prompt-3", max_new_tokens=16)
     seen = f"{FAKE} <global-img> {'<image> ' * 4}{FAKE}"

@@ -157,7 +157,7 @@ def test_the_projector_reads_a_hidden_state_that_there_is(tmp_path: Path, layout
         assert f"of a tower with {layers} layers; allowed: {-layers - 1} to {layers}" in message
     for layer in (0, layers, -layers - 1, -2):
         say(tmp_path / "llava", "config.json", **{key: layer})
-        assert load(tmp_path / "llava").towers.feature_layer == layer
+        assert load(tmp_path / "llava").towers.own.layer == layer
 
 
 @pytest.mark.parametrize(

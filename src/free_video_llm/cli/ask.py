@@ -110,7 +110,7 @@ def _old_rules(text: str) -> str:
 def run_ask(options: argparse.Namespace) -> int:
     """Answer the questions, each printed as soon as it is there."""
     from free_video_llm.llm.prompts import check_options
-    from free_video_llm.pipeline import resolve_plan
+    from free_video_llm.plans.notation import resolve_plan
 
     for question in options.questions:
         _check_question(question)

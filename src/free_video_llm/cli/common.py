@@ -82,15 +82,25 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--conv-mode", metavar="MODE", help="prompt template (default: fits the model)"
     )
-    group = parser.add_argument_group("model behind a server")
+    group = parser.add_argument_group("models that are shown pictures, here or behind a server")
     group.add_argument(
-        "--base-url", metavar="URL", help="its address (default: OpenAI's, or the local server's)"
+        "--level",
+        choices=("tokens", "pictures"),
+        help="of a model here that can be asked either way (default: tokens)",
+    )
+    group.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="address of a server (default: OpenAI's, or the local server's)",
     )
     group.add_argument(
         "--max-images", type=positive, metavar="N", help="pictures that are sent at most"
     )
     group.add_argument(
-        "--max-pixels", type=positive, metavar="N", help="of one picture (default: 589824)"
+        "--max-pixels",
+        type=positive,
+        metavar="N",
+        help="of one picture (default: 589824), or of a Qwen-VL's frame (default: 200704)",
     )
 
 

@@ -44,7 +44,7 @@ def add_commands(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask under each plan and print a table."""
-    from free_video_llm.pipeline import resolve_plan
+    from free_video_llm.plans.notation import resolve_plan
 
     plans = [resolve_plan(text) for text in options.plans.split(",") if text.strip()]
     if not plans:

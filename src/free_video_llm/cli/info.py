@@ -155,6 +155,7 @@ def run_plans(options: argparse.Namespace) -> int:
 def run_models(options: argparse.Namespace) -> int:
     """The catalogue, and what local servers have."""
     from free_video_llm.models.servers import SERVERS, running
+    from free_video_llm.profiling.memory import total_gb
 
     if options.json:
         entries = [
@@ -162,34 +163,45 @@ def run_models(options: argparse.Namespace) -> int:
                 "name": m.name,
                 "billions": m.billions,
                 "memory_gb": {str(bits): round(m.memory_gb(bits), 1) for bits in (32, 16, 8, 4)},
+                "download_gb": round(m.download_gb, 1),
                 "licence": m.licence,
+                "level": "tokens",
                 "note": m.note,
                 "original": m.original,
             }
             for m in MODELS
         ]
         entries += [
-            {"name": f"{prefix}:{model}", "note": "behind a server that runs here"}
+            {
+                "name": f"{prefix}:{model}",
+                "level": "pictures",
+                "note": "behind a server that runs here",
+            }
             for prefix, models in running().items()
             for model in models
         ]
         print(json.dumps(entries, indent=1))
         return 0
     rows: list[tuple[str, ...]] = [
-        ("model", "parameters", "GPU, 16 bit", "GPU, 4 bit", "CPU, 32 bit", "licence", "note")
+        ("", "model", "parameters", "download", "GPU, 16 bit", "4 bit", "CPU", "licence", "note")
     ]
+    here_gb = total_gb()
     for m in MODELS:
+        fits = "*" if m.memory_gb(32) <= 0.9 * here_gb else ""
         if m.billions < 0.1:
-            rows.append(
-                (m.name, f"{m.billions * 1000:.0f} M", "none", "none", "1 GB", m.licence, m.note)
-            )
+            million = f"{m.billions * 1000:.0f} M"
+            rows.append(("*", m.name, million, "none", "none", "none", "1 GB", m.licence, m.note))
             continue
         size = [f"{m.memory_gb(bits):.0f} GB" for bits in (16, 4, 32)]
-        rows.append((m.name, f"{m.billions:g} B", *size, m.licence, m.note))
+        download = f"{m.download_gb:.1f} GB"
+        rows.append((fits, m.name, f"{m.billions:g} B", download, *size, m.licence, m.note))
     print(table(rows))
     print(
-        "\nMemory is for weights and working space at the paper's plan; a CPU takes minutes for an "
-        "answer.\nThe original checkpoints (liuhaotian/llava-v1.6-vicuna-7b, …) load as they are."
+        f"\n* fits this machine's {here_gb:.0f} GB at 32 bit. Memory is for weights and working "
+        "space at the paper's plan; of 7 billion\nparameters a CPU takes minutes for an answer. "
+        "All of these are given visual tokens; any other image-text-to-text model\nof transformers "
+        "is shown pictures. The original checkpoints (liuhaotian/llava-v1.6-vicuna-7b, …) load as "
+        "they are."
         "\n\nBehind a server, by name (it is shown the kept frames as pictures):"
     )
     here = running()

@@ -114,7 +114,7 @@ def add_commands(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
     from free_video_llm.models.choose import VARIABLE
-    from free_video_llm.pipeline import resolve_plan
+    from free_video_llm.plans.notation import resolve_plan
     from free_video_llm.web.limits import Limits
     from free_video_llm.web.server import LOCAL, Settings, check_gradio, serve
 

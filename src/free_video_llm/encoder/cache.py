@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.tower import Towers
+from free_video_llm.errors import VideoError
 from free_video_llm.video.image_folder import files_in
 from free_video_llm.video.read import Frames
 from free_video_llm.video.source import check_readable
@@ -81,6 +82,14 @@ class FeatureCache:
         self.disk_bytes, self.memory_bytes, self.half = disk_bytes, memory_bytes, half
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._lock = threading.Lock()
+
+    def key_of(self, source: str, towers: Towers, **sampling: Any) -> str | None:
+        """The key of a source, see `feature_key`; None where it cannot be read, which reading it
+        will say better."""
+        try:
+            return feature_key(source, towers, **sampling)
+        except (OSError, VideoError):
+            return None
 
     def get(self, key: str, towers: Towers, source: str) -> Entry | None:
         """What was kept under a key, its frames named after `source`; None if there is nothing."""
@@ -262,7 +271,7 @@ def _entry(
         raise ValueError(f"its frames have {frames.pixels.shape[1]} pixels, not {towers.size}")
 
     def on_device(name: str) -> torch.Tensor:
-        return tensors[name].to(towers.device, towers.llm_tower.dtype)
+        return tensors[name].to(towers.device, towers.dtype)
 
     llm_states = on_device("llm_states")
     shared = "scorer_states" not in tensors

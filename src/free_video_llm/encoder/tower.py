@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from free_video_llm.encoder.features import LateStates, PatchSpace, VideoFeature
 from free_video_llm.encoder.fingerprint import fingerprint
 from free_video_llm.encoder.finite import check_finite
 from free_video_llm.encoder.layers import hidden_states
+from free_video_llm.encoder.llm_tower import HiddenStateTower, LLMTower
 from free_video_llm.encoder.pixels import Normalisation
 from free_video_llm.encoder.scorer import PromptVector, Scorer
 from free_video_llm.profiling.memory import free_bytes
@@ -41,40 +42,53 @@ class Towers:
 
     Args:
         scorer: what scores frames and patches.
-        llm_tower: the LLM's own tower; None where it is, bit for bit, the scorer's, so that one
-            pass serves both.
-        feature_layer: which hidden state the LLM's projector reads (−2 in LLaVA).
-        normalisation: of the LLM's tower; the scorer's where None.
+        llm_tower: the LLM's own, a vision model of transformers or any `LLMTower`; None where it
+            is, bit for bit, the scorer's, so that one pass serves both.
+        feature_layer: which hidden state of a vision model the LLM's projector reads (−2 in LLaVA).
+        normalisation: of a vision model's pixels; the scorer's where None.
     """
 
     def __init__(
         self,
         *,
         scorer: Scorer,
-        llm_tower: CLIPVisionModel | SiglipVisionModel | None = None,
+        llm_tower: CLIPVisionModel | SiglipVisionModel | LLMTower | None = None,
         feature_layer: int = -2,
         normalisation: Normalisation | None = None,
     ) -> None:
         self.scorer = scorer
-        self.llm_tower = scorer.tower if llm_tower is None else llm_tower.eval()
+        module = scorer.tower if llm_tower is None else llm_tower
+        self.own: LLMTower = (
+            module
+            if hasattr(module, "states")
+            else HiddenStateTower(module, feature_layer, normalisation or scorer.normalisation)
+        )
         self.shared = self.llm_tower is scorer.tower
-        self.feature_layer = feature_layer
-        self.normalisation = normalisation or scorer.normalisation
+
+    @property
+    def llm_tower(self) -> Any:
+        """The weights of the LLM's tower."""
+        return self.own.module
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the pixels that the LLM's tower takes."""
+        return self.own.normalisation
 
     @property
     def size(self) -> int:
         """Height and width in pixels of the frames that the LLM's tower takes."""
-        return int(self.llm_tower.config.image_size)
+        return self.own.size
 
     @property
     def side(self) -> int:
         """Patches along one side of a frame."""
-        return self.size // int(self.llm_tower.config.patch_size)
+        return self.own.side
 
     @property
     def tokens(self) -> int:
         """States of a frame: its patches, in CLIP after a class token."""
-        return self.side**2 + hasattr(self.llm_tower.embeddings, "class_embedding")
+        return self.own.tokens
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -83,13 +97,20 @@ class Towers:
         parts = scorer.parts()
         if not self.shared:
             parts.append(("llm", self.llm_tower))
-        reading = (self.feature_layer, self.normalisation, scorer.normalisation)
+        layer = getattr(self.own, "layer", None)
+        reading = (layer, self.own.normalisation, scorer.normalisation)
         return f"{fingerprint(parts)} {reading}"
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.llm_tower.device
+        device: torch.device = next(self.llm_tower.parameters()).device
         return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the states."""
+        dtype: torch.dtype = next(self.llm_tower.parameters()).dtype
+        return dtype
 
     @torch.inference_mode()
     def encode(
@@ -118,44 +139,33 @@ class Towers:
 
     def batch_size(self) -> int:
         """Frames per pass that fit well into the memory that is free now (on a CPU: the cache)."""
-        tower = self.llm_tower
-        tokens, width = self.tokens, int(tower.config.hidden_size)
-        inner = int(tower.config.intermediate_size)
-        # Of one layer: its input, its norm, query, key, value and result, the MLP before and after
-        # its activation. No layer's values outlive it, but the allocator may keep as much again.
-        frame = 2 * tokens * (6 * width + 2 * inner) * tower.dtype.itemsize
         room = free_bytes(self.device) // 4
         if self.device.type == "cpu":
             room = min(room, CPU_BYTES_AT_ONCE)
-        return max(1, min(MOST_FRAMES_AT_ONCE, int(room // frame)))
+        return max(1, min(MOST_FRAMES_AT_ONCE, int(room // self.own.frame_bytes)))
 
     def states_of(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """States of n frames: the LLM's [n,N,C] at the layer that its projector reads, and the
         scorer's [n,N',C'] before its last layer. They are one and the
         same tensor where towers are shared and the projector reads hidden state −2."""
-        wanted = self.feature_layer % (len(self.llm_tower.encoder.layers) + 1)
-        images = self.normalisation(pixels)
-        if self.shared:
-            before_last = self.scorer.before_last
+        if self.shared and isinstance(self.own, HiddenStateTower):
+            wanted, before_last = self.own.wanted, self.scorer.before_last
+            images = self.own.normalisation(pixels)
             states = hidden_states(self.llm_tower, images, {wanted, before_last})
             return states[wanted], states[before_last]
-        # The LLM never reads what its tower computes after this layer.
-        states = hidden_states(self.llm_tower, images, {wanted})
-        return states[wanted], self.scorer.states(pixels).to(self.device)
+        return self.own.states(pixels), self.scorer.states(pixels).to(self.device)
 
     def late_states(self, pixels: np.ndarray) -> LateStates:
         """States of frames that pass the LLM's tower when they are kept."""
-        width = int(self.llm_tower.config.hidden_size)
-        return LateStates(functools.partial(self.look_at, pixels), self.tokens, width)
+        return LateStates(functools.partial(self.look_at, pixels), self.tokens, self.own.width)
 
     @torch.inference_mode()
     def look_at(self, pixels: np.ndarray, frames: Sequence[int]) -> torch.Tensor:
         """States [n,N,C] of some frames at the layer that the LLM's projector reads."""
-        wanted = self.feature_layer % (len(self.llm_tower.encoder.layers) + 1)
         batch, found = self.batch_size(), []
         for start in range(0, len(frames), batch):
             some = torch.from_numpy(pixels[list(frames[start : start + batch])]).to(self.device)
-            found.append(hidden_states(self.llm_tower, self.normalisation(some), {wanted})[wanted])
+            found.append(self.own.states(some))
         states = torch.cat(found)
         check_finite("vision encoder", states[:, :1])
         return states
@@ -171,7 +181,7 @@ class Towers:
     def made(self, features: VideoFeatures) -> bool:
         """Whether features have the shapes that these towers give, and hold numbers."""
         count, kept, scorer = len(features.frame_vectors), features, self.scorer
-        own = (self.tokens, int(self.llm_tower.config.hidden_size))
+        own = (self.tokens, self.own.width)
         shapes: list[tuple[int, ...]] = [(count, scorer.tokens, scorer.width)]
         shapes.append((count, scorer.joined))
         tensors = [kept.scorer_states, kept.frame_vectors]

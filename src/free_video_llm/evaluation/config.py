@@ -59,7 +59,8 @@ class RunConfig:
         max_new_tokens: of an answer.
         batch: questions that are answered together.
         dtype, device, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer,
-            revision, base_url, max_images, max_pixels: how the model is loaded (see `LoadOptions`).
+            revision, base_url, max_images, max_pixels, level: how the model is loaded (see
+            `LoadOptions`).
         devices: the GPUs to use, as CUDA_VISIBLE_DEVICES says it; None leaves it as it is.
         data: the folder of the released layout, with `video_qa`, `multiple_choice_qa`.
         gt: the folder of the released question files.
@@ -87,6 +88,7 @@ class RunConfig:
     base_url: str | None = None
     max_images: int | None = None
     max_pixels: int | None = None
+    level: str | None = None
     devices: str | None = None
     data: str = "playground/data"
     gt: str = "playground/gt_qa_files"
@@ -302,6 +304,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_pixels": lambda key, value: (
         None if value is None else whole(key, value, least=1024, most=100_000_000)
     ),
+    "level": _choice("tokens", "pictures", None),
     "devices": _devices,
     "data": _text,
     "gt": _text,

@@ -26,7 +26,7 @@ def describe_model(llm: VideoLLM) -> dict[str, Any]:
         hashed = f"{llm.picture_llm.identity}; {llm.towers.fingerprint}"
     else:
         scorer = llm.towers.scorer.model
-        hashed = fingerprint([("llm", llm.image_llm.model), ("scorer", scorer)])
+        hashed = fingerprint([("llm", llm.token_llm.model), ("scorer", scorer)])
     return {
         "name": llm.name,
         "layout": llm.loaded.layout,

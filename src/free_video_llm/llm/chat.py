@@ -106,3 +106,19 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
         return question
     listed = [f"({chr(ord('A') + i)}) {option}" for i, option in enumerate(options)]
     return "\n".join([question, *listed, _CHOOSE])
+
+
+def stamp(second: float) -> str:
+    """A time as models read it best.
+
+    Examples:
+        >>> stamp(7.26), stamp(75), stamp(3675.5)
+        ('7.3 s', '75.0 s (1:15)', '3675.5 s (1:01:15)')
+    """
+    text = f"{second:.1f} s"
+    if second < 60:
+        return text
+    minutes, seconds = divmod(int(second), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return f"{text} ({clock})"

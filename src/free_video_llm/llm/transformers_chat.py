@@ -5,6 +5,7 @@ Its own processor and chat template make the prompt; one question at a time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ import torch
 from free_video_llm.encoder.fingerprint import fingerprint
 from free_video_llm.errors import ConfigError, first_line
 from free_video_llm.llm.chat import ChatRequest, PictureLimits
-from free_video_llm.llm.generate import Clock, Decoding, Generation, attention_kernels
+from free_video_llm.llm.generate import Decoding, Generation
+from free_video_llm.llm.one_answer import generate_one, special_tokens_missing
 from free_video_llm.profiling.stopwatch import now
 
 if TYPE_CHECKING:
@@ -64,7 +66,12 @@ class TransformersChat:
         images = [Image.fromarray(picture.pixels) for picture in request.pictures]
         try:
             text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
-            inputs = self.processor(text=text, images=images or None, return_tensors="pt")
+            inputs = self.processor(
+                text=text,
+                images=images or None,
+                return_tensors="pt",
+                add_special_tokens=special_tokens_missing(self.processor.tokenizer, text),
+            )
         except Exception as error:  # a stranger's template and processor can fail in any way
             raise ConfigError(f"the model's processor refuses: {first_line(error)}") from None
         dtype = self.model.dtype
@@ -73,23 +80,13 @@ class TransformersChat:
             for name, value in inputs.items()
         }
 
-    @torch.inference_mode()
     def _ask(self, request: ChatRequest, decoding: Decoding) -> Generation:
-        device = self.model.device
-        begun = now(device)
-        inputs = self.inputs_of(request)
-        length = inputs["input_ids"].shape[1]
-        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if room is not None and length + decoding.max_new_tokens > room:
-            raise ConfigError(
-                f"prompt and answer need {length + decoding.max_new_tokens} tokens, this model "
-                f"holds {room}: take a plan with fewer frames, or lower max_images or max_pixels"
-            )
-        clock = Clock(device)
-        with attention_kernels(device):
-            output = self.model.generate(**inputs, logits_processor=[clock], **decoding.arguments())
-        end = now(device)
-        ids = output[0, length:].tolist()
-        text = self.processor.decode(ids, skip_special_tokens=True)
-        first = clock.times[0]
-        return Generation(text.strip(), tuple(ids), length, first - begun, end - first)
+        begun = now(self.model.device)
+        return generate_one(
+            self.model,
+            self.inputs_of(request),
+            decoding,
+            functools.partial(self.processor.decode, skip_special_tokens=True),
+            begun=begun,
+            too_long="take a plan with fewer frames, or lower max_images or max_pixels",
+        )

@@ -64,12 +64,15 @@ _SIZES = (
 )  # fmt: skip
 
 
-def check_sizes(data: Mapping[str, Any], folder: Path) -> None:
-    """Raise CheckpointError where a config.json has a size that is no whole number above 0."""
+def check_sizes(data: Mapping[str, Any], folder: Path, *, pairs: bool = False) -> None:
+    """Raise CheckpointError where a config.json has a size that is no whole number above 0; with
+    `pairs` two equal ones are a size as well."""
     parts = [data, *(data.get(name) for name in ("text_config", "vision_config"))]
     for part in (part for part in parts if isinstance(part, Mapping)):
         for name in _SIZES:
             size = part.get(name)
+            if pairs and isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
+                size = size[0]
             whole = isinstance(size, int) and not isinstance(size, bool)
             if size is not None and not (whole and size > 0):
                 raise CheckpointError(

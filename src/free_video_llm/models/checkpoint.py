@@ -23,29 +23,40 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model that is opened and checked but not built, in transformers' names.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A model that is opened and checked but not built.
 
     Attributes:
-        kind: the transformers class.
-        tensors: by parameter name, memory-mapped; the vision tower's among them.
+        layout: for people: "original", "transformers", "pictures".
+        config: transformers'.
         scorer: the model that scores frames.
         conv_mode: the prompt template that fits, None where none is known to.
-        token_ids: bos_token_id, eos_token_id and pad_token_id, as far as the checkpoint has them.
         settings: what `fvl convert` or the training of `tiny` noted beside it.
     """
 
     folder: Path
     layout: str
-    kind: type[PreTrainedModel]
     config: Any
-    tensors: Tensors = field(repr=False)
     scorer: ScorerFiles
-    tokenizer: Any
     conv_mode: str | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Opened):
+    """The same of a model whose tensors we map ourselves, in transformers' names.
+
+    Attributes:
+        kind: the transformers class.
+        tensors: by parameter name, memory-mapped; the vision tower's among them.
+        token_ids: bos_token_id, eos_token_id and pad_token_id, as far as the checkpoint has them.
+    """
+
+    kind: type[PreTrainedModel]
+    tensors: Tensors = field(repr=False)
+    tokenizer: Any
     token_ids: Mapping[str, Any]
-    settings: Mapping[str, Any]
 
 
 def finish_opening(
@@ -74,9 +85,17 @@ def finish_opening(
     )
     if conv_mode is not None:
         check_mode(conv_mode)
-    ids = _token_ids(folder, config)
     return Checkpoint(
-        folder, layout, kind, config, tensors, scorer, tokenizer, conv_mode, ids, settings
+        folder=folder,
+        layout=layout,
+        kind=kind,
+        config=config,
+        tensors=tensors,
+        scorer=scorer,
+        tokenizer=tokenizer,
+        conv_mode=conv_mode,
+        token_ids=_token_ids(folder, config),
+        settings=settings,
     )
 
 

@@ -15,6 +15,8 @@ from free_video_llm.samples import PREFIX
 
 #: The environment's variable with the name of the model to take.
 VARIABLE = "FVL_MODEL"
+#: Parameters of a model that is recommended for a CPU: a larger one takes minutes for an answer.
+MOST_BILLIONS = 3
 
 
 def model_for(source: str, *, memory_gb: float | None = None) -> str:
@@ -43,10 +45,11 @@ def model_for(source: str, *, memory_gb: float | None = None) -> str:
 def _ways(servers: Mapping[str, Sequence[str]], memory_gb: float | None) -> list[str]:
     """Ready options: the largest model that fits, what runs here, and a hosted one."""
     ways = []
-    fitting = [m for m in MODELS if m.billions > 0.1 and m.memory_gb(32) <= 0.9 * (memory_gb or 0)]
+    room = 0.9 * (memory_gb or 0)
+    fitting = [m for m in MODELS if 0.1 < m.billions < MOST_BILLIONS and m.memory_gb(32) <= room]
     if fitting:
         largest = max(fitting, key=lambda model: model.billions)
-        ways.append(f"--model {largest.name:<34} downloads {2 * largest.billions:.0f} GB")
+        ways.append(f"--model {largest.name:<34} downloads {largest.download_gb:.0f} GB")
     for prefix, models in servers.items():
         ways += [f"--model {prefix + ':' + name:<34} runs here" for name in models[:2]]
     if not servers:

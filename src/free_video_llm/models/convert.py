@@ -64,7 +64,13 @@ def convert(
     """
     out = Path(out).expanduser()
     _refuse_to_overwrite(out)
-    _, opened = open_checkpoint(find_folder(source), scorer=scorer)
+    folder = find_folder(source)
+    _, opened = open_checkpoint(folder, scorer=scorer)
+    if not isinstance(opened, Checkpoint):
+        raise CheckpointError(
+            f"{folder} is in transformers' layout already, and a {opened.config.model_type} has no "
+            "other: there is nothing to convert"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:

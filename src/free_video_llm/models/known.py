@@ -15,6 +15,11 @@ class ImageModel:
     note: str
     original: str = ""  # Hub id of the original LLaVA layout
 
+    @property
+    def download_gb(self) -> float:
+        """Gigabytes that are fetched, about: weights of 16 bit, and the small default scorer."""
+        return 2 * self.billions + 0.6
+
     def memory_gb(self, bits: int = 16) -> float:
         """Gigabytes for the weights, the scoring model (0.43 billion) and working space."""
         weights = self.billions * bits / 8
@@ -28,26 +33,33 @@ MODELS: tuple[ImageModel, ...] = (
         "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
         0.26,
         "Apache-2.0",
-        "the smallest that knows the world; is shown pictures",
+        "the smallest that knows the world",
     ),
     ImageModel(
         "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
         0.51,
         "Apache-2.0",
-        "is shown pictures",
+        "",
     ),
     ImageModel(
         "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
         0.89,
         "Apache-2.0",
-        "the smallest whose tokens we build; made for video too",
+        "made for video too",
     ),
+    ImageModel("OpenGVLab/InternVL3-1B-hf", 0.94, "Apache-2.0", ""),
+    ImageModel("Qwen/Qwen3-VL-2B-Instruct", 2.13, "Apache-2.0", "made for video too"),
+    ImageModel("Qwen/Qwen2.5-VL-3B-Instruct", 3.75, "Qwen Research", "not for commerce"),
+    ImageModel("google/gemma-3-4b-it", 4.3, "Gemma", ""),
+    ImageModel("Qwen/Qwen3-VL-4B-Instruct", 4.44, "Apache-2.0", "made for video too"),
     ImageModel(
         "llava-hf/llava-onevision-qwen2-7b-ov-hf",
         8.03,
         "Apache-2.0",
         "made for video too",
     ),
+    ImageModel("Qwen/Qwen2.5-VL-7B-Instruct", 8.29, "Apache-2.0", "made for video too"),
+    ImageModel("Qwen/Qwen3-VL-8B-Instruct", 8.77, "Apache-2.0", "made for video too"),
     ImageModel(
         "llava-hf/llava-v1.6-vicuna-7b-hf",
         7.06,

@@ -17,7 +17,7 @@ from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.models import llava_layout
 from free_video_llm.models.building import build, check_sizes, config_of
 from free_video_llm.models.checkpoint import Checkpoint, finish_opening
-from free_video_llm.models.family import register_family
+from free_video_llm.models.family import Level, register_family
 from free_video_llm.models.folder import (
     OWN_SETTINGS,
     is_hub_id,
@@ -38,6 +38,7 @@ class Llava:
     reads_words = (
         "the original LLaVA layout (with mm_vision_tower), transformers' 'llava' and 'llava_next'"
     )
+    level: Level = "tokens"
     model_types: tuple[str, ...] = ("llava", "llava_next")
 
     def reads(self, config: Mapping[str, Any]) -> bool:

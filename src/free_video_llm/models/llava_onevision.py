@@ -17,19 +17,12 @@ from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.models import llava_layout
 from free_video_llm.models.building import build, config_of
 from free_video_llm.models.checkpoint import Checkpoint, finish_opening
-from free_video_llm.models.family import register_family
-from free_video_llm.models.folder import OWN_SETTINGS, named_inside, read_normalisation
+from free_video_llm.models.family import Level, register_family
+from free_video_llm.models.folder import read_normalisation
 from free_video_llm.models.llava import check_feature_layer, current_name, stretched
 from free_video_llm.models.options import LoadOptions
-from free_video_llm.models.scorers import (
-    DEFAULT_SCORER,
-    ScorerFiles,
-    build_scorer,
-    find_scorer,
-    open_scorer,
-)
+from free_video_llm.models.scorers import build_scorer, scorer_beside
 from free_video_llm.models.weights import read_tensors, weight_files
-from free_video_llm.small_files import read_json
 
 
 class LlavaOnevision:
@@ -37,6 +30,7 @@ class LlavaOnevision:
 
     name = "llava_onevision"
     reads_words = "transformers' 'llava_onevision' (LLaVA-OneVision, LLaVA-Video, NeXT-Interleave)"
+    level: Level = "tokens"
 
     def reads(self, config: Mapping[str, Any]) -> bool:
         """Whether a config.json is of this family."""
@@ -59,7 +53,7 @@ class LlavaOnevision:
             if not llava_layout.is_buffer(name)
         }
         kind = LlavaOnevisionForConditionalGeneration
-        files = _scorer_of(folder, scorer)
+        files = scorer_beside(folder, scorer)
         return finish_opening(folder, "transformers", kind, built, tensors, files)
 
     def build(self, opened: Checkpoint, options: LoadOptions) -> tuple[Towers, ImageLLM]:
@@ -79,16 +73,3 @@ class LlavaOnevision:
 
 
 register_family(LlavaOnevision())
-
-
-def _scorer_of(folder: Path, named: str | None) -> ScorerFiles:
-    """The user's scorer, the one noted or lying beside the checkpoint, or the small default: the
-    tower was tuned with the language model, and its own text encoder is not in the checkpoint."""
-    if named:
-        return open_scorer(find_scorer(named, relative_to=folder))
-    if (folder / "clip" / "config.json").is_file():
-        return open_scorer(folder / "clip")
-    noted = read_json(folder / OWN_SETTINGS).get("scorer")
-    if noted:
-        return open_scorer(named_inside(str(noted), folder))
-    return open_scorer(find_scorer(DEFAULT_SCORER))

@@ -9,15 +9,20 @@ from typing import Any
 
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import CheckpointError, ConfigError
-from free_video_llm.llm.chat import PictureLLM
-from free_video_llm.llm.generate import ImageLLM
 from free_video_llm.llm.prompts import CHAT, TEMPLATES
-from free_video_llm.models import llava, llava_onevision  # noqa: F401 (register their families)
-from free_video_llm.models.checkpoint import Checkpoint
-from free_video_llm.models.family import Family, families, family_of
+from free_video_llm.models import (  # noqa: F401 (register their families)
+    gemma3,
+    internvl,
+    llava,
+    llava_onevision,
+    pictures,
+    qwen_vl,
+    smolvlm,
+)
+from free_video_llm.models.checkpoint import Opened
+from free_video_llm.models.family import LLM, Family, Level, family_of
 from free_video_llm.models.folder import TINY, find_folder, read_config
 from free_video_llm.models.options import LoadOptions
-from free_video_llm.models.pictures import is_picture_model, open_picture_model
 from free_video_llm.models.scorers import DEFAULT_SCORER, build_scorer, find_scorer, open_scorer
 from free_video_llm.models.servers import Server, open_server, server_of
 
@@ -35,18 +40,20 @@ class Loaded:
     layout: str
     folder: Path | None = field(repr=False)
     towers: Towers = field(repr=False)
-    llm: ImageLLM | PictureLLM = field(repr=False)
+    llm: LLM = field(repr=False)
     conv_mode: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def open_checkpoint(folder: Path, *, scorer: str | None = None) -> tuple[Family, Checkpoint]:
+def open_checkpoint(
+    folder: Path, *, scorer: str | None = None, level: Level | None = None
+) -> tuple[Family, Opened]:
     """A checkpoint's family, and the checkpoint read and checked without being built.
 
     Raises CheckpointError; see `load`.
     """
     config = read_config(folder)
-    family = family_of(config, folder)
+    family = family_of(config, folder, level)
     return family, family.open(folder, config, scorer)
 
 
@@ -61,11 +68,7 @@ def fetch(name: str, *, revision: str | None = None, scorer: str | None = None) 
     if (served := server_of(name)) is not None:
         raise ConfigError(f"{name} is the affair of {served[0].title}: fetch it there")
     folder = find_folder(name, revision=revision)
-    config = read_config(folder)
-    if _is_shown_pictures(config):
-        open_scorer(find_scorer(scorer or DEFAULT_SCORER, relative_to=folder))
-    else:
-        open_checkpoint(folder, scorer=scorer)
+    open_checkpoint(folder, scorer=scorer)
     return folder
 
 
@@ -83,10 +86,9 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
         raise ConfigError(f"base_url is for a model behind a server, as in openai:{name}")
     options.placement()  # what this machine cannot do is told before anything is read
     folder = find_folder(name, revision=options.revision)
-    config = read_config(folder)
-    if _is_shown_pictures(config):
-        return _in_process(str(name), folder, config, options)
-    family, opened = open_checkpoint(folder, scorer=options.scorer)
+    family, opened = open_checkpoint(folder, scorer=options.scorer, level=options.level)
+    if family.level == "tokens" and options.max_images is not None:
+        raise ConfigError(f"max_images is for models that are shown pictures, and {name} is not")
     conv_mode = options.conv_mode or opened.conv_mode
     if conv_mode is None:
         raise CheckpointError(
@@ -98,25 +100,11 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
 
 
-def _is_shown_pictures(config: Mapping[str, Any]) -> bool:
-    """Whether a model is shown pictures: no family of ours builds its visual tokens."""
-    return not any(family.reads(config) for family in families()) and is_picture_model(config)
-
-
-def _in_process(name: str, folder: Path, config: Mapping[str, Any], options: LoadOptions) -> Loaded:
-    """A picture model of transformers, and a scorer beside it."""
-    towers = _scoring(options, relative_to=folder)
-    llm = open_picture_model(folder, config, options)
-    return Loaded(name, "pictures", folder, towers, llm, CHAT)
-
-
 def _behind_server(name: str, server: Server, model: str, options: LoadOptions) -> Loaded:
     """A picture model behind a server, and a scorer here that chooses what it is shown."""
+    if options.level == "tokens":
+        raise ConfigError(f"{name} is behind a server, which is shown pictures: no level=tokens")
     llm = open_server(server, model, options)
-    return Loaded(name, "server", None, _scoring(options), llm, CHAT)
-
-
-def _scoring(options: LoadOptions, *, relative_to: Path | None = None) -> Towers:
-    """A scorer alone: nothing else of ours looks at the frames."""
-    folder = find_scorer(options.scorer or DEFAULT_SCORER, relative_to=relative_to)
-    return Towers(scorer=build_scorer(open_scorer(folder), options))
+    scorer = open_scorer(find_scorer(options.scorer or DEFAULT_SCORER))
+    towers = Towers(scorer=build_scorer(scorer, options))
+    return Loaded(name, "server", None, towers, llm, CHAT)

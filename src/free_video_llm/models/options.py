@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +14,9 @@ from free_video_llm.llm.chat import MAX_PIXELS, PictureLimits
 from free_video_llm.llm.prompts import check_mode
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+#: What looks, and the last step, keep their precision.
+_NOT_QUANTISED = ("vision_tower", "vision_model", "visual", "multi_modal_projector", "connector",
+                  "lm_head")  # fmt: skip
 #: Device maps that spread a model; a scoring CLIP model is small and stays on one device.
 _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -35,7 +38,10 @@ class LoadOptions:
         conv_mode: the prompt template; None takes the one that fits the checkpoint.
         base_url: of the server, for a model behind one (`openai:NAME`); None takes the usual one.
         max_images: pictures that a picture model is sent at most; None for as many as a plan keeps.
-        max_pixels: of one of them; None is 768 × 768.
+        max_pixels: of one of them, None being 768 × 768; and of a frame whose tokens a Qwen-VL
+            makes, None being 448 × 448.
+        level: "tokens" or "pictures", for models that can be asked either way; None takes tokens
+            where we can select them.
     """
 
     scorer: str | None = None
@@ -50,6 +56,7 @@ class LoadOptions:
     base_url: str | None = None
     max_images: int | None = None
     max_pixels: int | None = None
+    level: Literal["tokens", "pictures"] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.dtype, torch.dtype):
@@ -80,6 +87,8 @@ class LoadOptions:
             check_mode(self.conv_mode)
         if self.base_url is not None and not isinstance(self.base_url, str):
             raise ConfigError(f"base_url is an address, not {shown(self.base_url)}")
+        if self.level is not None:
+            one_of("level", self.level, ("tokens", "pictures"), ConfigError)
         for name, least in (("max_images", 1), ("max_pixels", 1024)):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -156,7 +165,7 @@ class LoadOptions:
             bnb_4bit_compute_dtype=self.torch_dtype(),
             bnb_4bit_use_double_quant=True,
             bnb_4bit_quant_type="nf4",
-            llm_int8_skip_modules=["vision_tower", "multi_modal_projector", "lm_head"],
+            llm_int8_skip_modules=list(_NOT_QUANTISED),
         )
 
 

@@ -1,7 +1,6 @@
 """Picture models in this process: any image-text-to-text class of transformers, from a folder.
 
-For families whose visual tokens we do not build. No code of a checkpoint is run, and only
-safetensors are read.
+For models whose visual tokens are not built or selected here: they are shown pictures.
 """
 
 from __future__ import annotations
@@ -10,72 +9,56 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import CheckpointError, ConfigError, first_line
+from free_video_llm.llm.prompts import CHAT
 from free_video_llm.llm.transformers_chat import TransformersChat
-from free_video_llm.models.building import check_layers, check_sizes
+from free_video_llm.models.checkpoint import Opened
+from free_video_llm.models.family import Level, register_family
 from free_video_llm.models.options import LoadOptions
-from free_video_llm.models.weights import read_tensors, weight_files
-from free_video_llm.small_files import check_regular, read_json
+from free_video_llm.models.pretrained import chat_template_of, pretrained_config, pretrained_model
+from free_video_llm.models.scorers import build_scorer, scorer_beside
+from free_video_llm.small_files import read_json
 
 
-def is_picture_model(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of a class of transformers that takes images and text."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
-    )
+class Pictures:
+    """See `Family`."""
 
-    return config.get("model_type") in KNOWN
+    name = "pictures"
+    reads_words = "any type that transformers has for images and text"
+    level: Level = "pictures"
 
-
-def open_picture_model(
-    folder: Path, config: Mapping[str, Any], options: LoadOptions
-) -> TransformersChat:
-    """The model of a folder with its processor.
-
-    Raises:
-        CheckpointError: weights or processor cannot be read, or do not fit together.
-        ConfigError: options of token models.
-    """
-    if options.conv_mode is not None or options.rope_scaling_factor != 1:
-        raise ConfigError("conv_mode and RoPE scaling are for models whose visual tokens we build")
-    files = weight_files(folder)
-    if any(file.suffix != ".safetensors" for file in files):
-        raise CheckpointError(f"{folder} holds pickles: this model is read from safetensors alone")
-    processor = _processor(folder, str(config["model_type"]))
-    model = _model(folder, config, len(read_tensors(files)), options)
-    return TransformersChat(model, processor, options.picture_limits())
-
-
-def _model(folder: Path, config: Mapping[str, Any], tensors: int, options: LoadOptions) -> Any:
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    check_sizes(config, folder)
-    values = {key: value for key, value in config.items() if key != "model_type"}
-    try:
-        built = AutoConfig.for_model(str(config["model_type"]), **values)
-    except Exception as error:  # validation of any kind, from several libraries
-        raise CheckpointError(f"{folder / 'config.json'}: {first_line(error)}") from None
-    check_layers(built, tensors, folder)
-    try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            config=built,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options.placement(),
+    def reads(self, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is of a class of transformers that takes images and text."""
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
         )
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"cannot build the model of {folder}: {first_line(error)}") from None
-    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        if found.get(what):
-            some = sorted(str(key) for key in found[what])[:3]
-            raise CheckpointError(
-                f"{folder}: {len(found[what])} tensors are {what.removesuffix('_keys')}, such as "
-                f"{', '.join(some)}"
+
+        return config.get("model_type") in KNOWN
+
+    def open(self, folder: Path, config: Mapping[str, Any], scorer: str | None) -> Opened:
+        """Read and check a checkpoint without building it."""
+        return Opened(
+            folder=folder,
+            layout="pictures",
+            config=pretrained_config(folder, config),
+            scorer=scorer_beside(folder, scorer),
+            conv_mode=CHAT,
+        )
+
+    def build(self, opened: Opened, options: LoadOptions) -> tuple[Towers, TransformersChat]:
+        """A scorer that chooses what is shown, and the model with its processor."""
+        if options.conv_mode is not None or options.rope_scaling_factor != 1:
+            raise ConfigError(
+                "conv_mode and RoPE scaling are for models whose visual tokens we build"
             )
-    return model
+        processor = _processor(opened.folder, str(opened.config.model_type))
+        model = pretrained_model(opened.folder, opened.config, options)
+        towers = Towers(scorer=build_scorer(opened.scorer, options))
+        return towers, TransformersChat(model, processor, options.picture_limits())
+
+
+register_family(Pictures())
 
 
 def _processor(folder: Path, model_type: str) -> Any:
@@ -108,19 +91,12 @@ def _smolvlm_processor(folder: Path) -> Any:
     from transformers import AutoTokenizer, Idefics3Processor
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-    how = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **how)
-    about = read_json(folder / "processor_config.json")
-    template = about.get("chat_template") or read_json(folder / "chat_template.json").get(
-        "chat_template"
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
     )
-    jinja = folder / "chat_template.jinja"
-    if jinja.is_file():
-        check_regular(jinja)
-        template = jinja.read_text(encoding="utf-8")
     return Idefics3Processor(
         SmolVLMImageProcessorPil.from_pretrained(folder, local_files_only=True),
         tokenizer,
-        image_seq_len=about.get("image_seq_len", 64),
-        chat_template=template or tokenizer.chat_template,
+        image_seq_len=read_json(folder / "processor_config.json").get("image_seq_len", 64),
+        chat_template=chat_template_of(folder, tokenizer),
     )

@@ -16,10 +16,17 @@ from free_video_llm.encoder.siglip_scorer import SiglipScorer
 from free_video_llm.errors import CheckpointError, first_line
 from free_video_llm.models import llava_layout
 from free_video_llm.models.building import build, check_fits, config_of
-from free_video_llm.models.folder import TINY, find_folder, read_config, read_normalisation
+from free_video_llm.models.folder import (
+    OWN_SETTINGS,
+    TINY,
+    find_folder,
+    named_inside,
+    read_config,
+    read_normalisation,
+)
 from free_video_llm.models.options import LoadOptions
 from free_video_llm.models.weights import Tensors, read_tensors, weight_files
-from free_video_llm.small_files import check_regular
+from free_video_llm.small_files import check_regular, read_json
 
 #: Scores frames for models that have no text encoder of their own: the smallest CLIP (151 M
 #: parameters, 4.4 GFLOP a frame), which two cores run at some twenty frames a second.
@@ -60,6 +67,19 @@ def find_scorer(name: str | Path, *, relative_to: Path | None = None) -> Path:
     if str(name) == "tiny":
         return TINY_SCORER
     return find_folder(name, relative_to=relative_to)
+
+
+def scorer_beside(folder: Path, named: str | None) -> ScorerFiles:
+    """The user's scorer, the one noted or lying beside a checkpoint, or the small default: for
+    towers that were tuned with the language model, whose own text encoder nobody has."""
+    if named:
+        return open_scorer(find_scorer(named, relative_to=folder))
+    if (folder / "clip" / "config.json").is_file():
+        return open_scorer(folder / "clip")
+    noted = read_json(folder / OWN_SETTINGS).get("scorer")
+    if noted:
+        return open_scorer(named_inside(str(noted), folder))
+    return open_scorer(find_scorer(DEFAULT_SCORER))
 
 
 def open_scorer(folder: Path) -> ScorerFiles:

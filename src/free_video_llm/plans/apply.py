@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from free_video_llm.encoder.features import Memo, VideoFeatures, square
 from free_video_llm.plans.choose import select_frames
 from free_video_llm.plans.crop import Box, kept_cells
+from free_video_llm.plans.pick import pick, windows
 from free_video_llm.plans.plan import Pathway, Plan, Pool
 from free_video_llm.plans.pool import pool_grid, reduce_windows, window_table
 from free_video_llm.profiling.stopwatch import Stopwatch
@@ -82,6 +83,8 @@ class VisualTokens:
         names: the pathways' names.
         looks: by pathway, what was kept of each frame.
         scores: [T], similarity of every sampled frame with the question.
+        places: int64 [N], which of its frame's tokens it is, row by row; -1 where it was made of
+            several.
     """
 
     embeds: torch.Tensor
@@ -91,6 +94,7 @@ class VisualTokens:
     names: tuple[str, ...]
     looks: dict[str, tuple[Look, ...]]
     scores: torch.Tensor
+    places: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -108,7 +112,7 @@ def perceive(
     features: VideoFeatures,
     prompt: torch.Tensor,
     plan: Plan,
-    projector: Projector,
+    projector: Projector | None,
     *,
     memo: Memo | None = None,
     stopwatch: Stopwatch | None = None,
@@ -119,7 +123,8 @@ def perceive(
         features: of T frames.
         prompt: [P], the question's unit vector in the joint space.
         plan: what to keep.
-        projector: of the language model.
+        projector: of the language model; None where the states are its tokens already, of which
+            some are kept as they are (`pick.py`).
         memo: kept between questions on one video, so that what is worked out for one (a frame's
             overview, a frame's patches in the joint space) is not for the next.
         stopwatch: gets the seconds of "select" (frames and regions), of "encode" (kept frames that
@@ -137,27 +142,42 @@ def perceive(
     if unseen:
         with work.stopwatch.step("encode"):
             features.ensure(unseen)
-    embeds, frame_of, region, looks = [], [], [], {}
-    for pathway in plan.pathways:
-        way = _overview if pathway.pool.method.window is None else _detail
-        part = way(work, pathway, frames[pathway.name])
-        embeds.append(part[0])
-        frame_of.append(part[1])
-        region.append(part[2])
-        looks[pathway.name] = part[3]
-    sizes = torch.tensor([len(e) for e in embeds])
+    parts = [
+        _way(pathway, projector)(work, pathway, frames[pathway.name]) for pathway in plan.pathways
+    ]
+    sizes = torch.tensor([len(part.embeds) for part in parts])
+    names = tuple(p.name for p in plan.pathways)
     return VisualTokens(
-        embeds=torch.cat(embeds),
+        embeds=torch.cat([part.embeds for part in parts]),
         pathway=torch.repeat_interleave(torch.arange(len(sizes)), sizes),
-        frame=torch.cat(frame_of),
-        region=torch.cat(region),
-        names=tuple(p.name for p in plan.pathways),
-        looks=looks,
+        frame=torch.cat([part.frame for part in parts]),
+        region=torch.cat([part.region for part in parts]),
+        names=names,
+        looks={name: part.looks for name, part in zip(names, parts, strict=True)},
         scores=scores,
+        places=torch.cat([part.places for part in parts]),
     )
 
 
-_Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[Look, ...]]
+@dataclass(frozen=True)
+class _Part:
+    """What one pathway gives, see `VisualTokens`."""
+
+    embeds: torch.Tensor
+    frame: torch.Tensor
+    region: torch.Tensor
+    looks: tuple[Look, ...]
+    chosen: torch.Tensor | None = None
+
+    @property
+    def places(self) -> torch.Tensor:
+        return torch.full((len(self.embeds),), -1) if self.chosen is None else self.chosen
+
+
+def _way(pathway: Pathway, projector: Projector | None) -> Callable[..., _Part]:
+    if projector is None:
+        return _selected
+    return _overview if pathway.pool.method.window is None else _detail
 
 
 @dataclass(frozen=True)
@@ -167,33 +187,73 @@ class _Work:
     features: VideoFeatures
     prompt: torch.Tensor
     plan: Plan
-    projector: Projector
+    projector: Projector | None
     memo: Memo
     stopwatch: Stopwatch
+
+
+def _selected(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
+    """Tokens of the model's own, chosen from windows and kept as they are."""
+    features = work.features
+    table, real = windows(features.side, pathway.pool)
+    cells, looks = _kept(work, pathway, frames)
+    with work.stopwatch.step("project"):
+        embeds, places = _project_none(features, frames, cells, table, real)
+    frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
+    region = _cell_bounds(features.side, places.flatten()[:, None])
+    return _Part(embeds.flatten(0, 1), frame_of, region, looks, places.flatten())
+
+
+def _project_none(
+    features: VideoFeatures,
+    frames: list[int],
+    cells: torch.Tensor,
+    table: torch.Tensor,
+    real: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens [n,k,C] and their places [n,k], a few frames at a time."""
+    tokens, places = [], []
+    step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
+    for start in range(0, len(frames), step):
+        patches = features.patches_in(frames[start : start + step])
+        chosen = pick(patches, cells[start : start + step], table, real)
+        tokens.append(patches[torch.arange(len(patches))[:, None], chosen])
+        places.append(chosen)
+    if not frames:
+        blank = features.frame_vectors.new_zeros(0, cells.shape[1], features.width)
+        return blank, torch.zeros(0, cells.shape[1], dtype=torch.long)
+    return torch.cat(tokens), torch.cat(places)
+
+
+def _kept(
+    work: _Work, pathway: Pathway, frames: list[int]
+) -> tuple[torch.Tensor, tuple[Look, ...]]:
+    """The cells [n,k] that are kept of each frame's pooled grid, all without a crop."""
+    rows, columns = work.plan.read_grid(pathway, work.features.side)
+    if pathway.crop is None or not frames:
+        cells = torch.arange(rows * columns).expand(len(frames), -1)
+        return cells, tuple(Look(frame, rows, columns) for frame in frames)
+    with work.stopwatch.step("select"):
+        similarity = region_similarity(
+            work.features, frames, pathway, work.prompt, work.plan, memo=work.memo
+        ).reshape(len(frames), rows, columns)
+        cells, boxes = kept_cells(similarity, pathway.crop)
+    return cells, tuple(
+        Look(frame, rows, columns, box, heat)
+        for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)
+    )
 
 
 def _detail(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
     """Frames pooled by small windows, cropped before they are projected."""
     side = work.features.side
-    rows, columns = work.plan.read_grid(pathway, side)
-    cells = torch.arange(rows * columns).expand(len(frames), -1)
-    looks = tuple(Look(frame, rows, columns) for frame in frames)
-    if pathway.crop is not None and frames:
-        with work.stopwatch.step("select"):
-            similarity = region_similarity(
-                work.features, frames, pathway, work.prompt, work.plan, memo=work.memo
-            ).reshape(len(frames), rows, columns)
-            cells, boxes = kept_cells(similarity, pathway.crop)
-            looks = tuple(
-                Look(frame, rows, columns, box, heat)
-                for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)
-            )
+    cells, looks = _kept(work, pathway, frames)
     table = window_table(side, pathway.pool)
     with work.stopwatch.step("project"):
         tokens = _project_cells(work, pathway.pool, frames, table, cells)
     bounds = _cell_bounds(side, table)[cells]
     frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
-    return tokens.flatten(0, 1), frame_of, bounds.flatten(0, 1), looks
+    return _Part(tokens.flatten(0, 1), frame_of, bounds.flatten(0, 1), looks)
 
 
 def _project_cells(
@@ -201,6 +261,7 @@ def _project_cells(
 ) -> torch.Tensor:
     """The pooled tokens [n,k,D] of `cells` [n,k], of which `table` [·,window] names the patches."""
     features, projector = work.features, work.projector
+    assert projector is not None
     kept = []
     step = max(1, PATCHES_AT_ONCE // max(1, cells.shape[1] * table.shape[1]))
     for start in range(0, len(frames) or 1, step):  # once even for no frame: [0,k,D]
@@ -253,12 +314,13 @@ def _overview(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
     edges = _bilinear_edges if pool.method.stride is not None else _adaptive_edges
     region = _grid_bounds(features.side, rows, columns, edges).repeat(count, 1)
     looks = tuple(Look(frame, rows, columns) for frame in frames)
-    return tokens.flatten(0, 2), frame_of.repeat_interleave(rows * columns), region, looks
+    return _Part(tokens.flatten(0, 2), frame_of.repeat_interleave(rows * columns), region, looks)
 
 
 def _project_overview(work: _Work, pool: Pool, frames: list[int]) -> torch.Tensor:
     """[T',rows,columns,D], averaged between the projector's two layers."""
     features, projector, memo = work.features, work.projector, work.memo
+    assert projector is not None
     if not frames:
         blank = features.frame_vectors.new_zeros(1, features.side, features.side, features.width)
         return projector.out(pool_grid(projector.hidden(blank), pool))[:0]

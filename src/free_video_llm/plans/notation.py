@@ -32,6 +32,13 @@ _FORMS = (
 )
 
 
+def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
+    """A plan from text or as it is, with the rules asked for. Raises PlanError."""
+    if isinstance(plan, Plan):
+        return plan if rules is None else replace(plan, rules=rules)
+    return parse_plan(plan, rules=rules)
+
+
 def parse_plan(text: str, *, rules: Rules | None = None) -> Plan:
     """See `Plan.parse`."""
     if not isinstance(text, str) or not text.strip():

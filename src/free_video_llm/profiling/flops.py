@@ -37,7 +37,7 @@ def encode_frame(towers: Any) -> int:
         return score_frame(towers) + look_at_frame(towers)
     scorer = towers.scorer.model.config.vision_config
     layers = int(scorer.num_hidden_layers)
-    return tower_layers(scorer, max(_layers_read(towers), layers - 1)) + _last_layer(scorer)
+    return tower_layers(scorer, max(towers.own.wanted, layers - 1)) + _last_layer(scorer)
 
 
 def score_frame(towers: Any) -> int:
@@ -48,11 +48,7 @@ def score_frame(towers: Any) -> int:
 
 def look_at_frame(towers: Any) -> int:
     """The LLM's own tower up to the layer that is read."""
-    return tower_layers(towers.llm_tower.config, _layers_read(towers))
-
-
-def _layers_read(towers: Any) -> int:
-    return int(towers.feature_layer % (int(towers.llm_tower.config.num_hidden_layers) + 1))
+    return tower_layers(towers.llm_tower.config, towers.own.wanted)
 
 
 def _last_layer(scorer: Any) -> int:

@@ -14,7 +14,7 @@ import gradio as gr
 
 from free_video_llm import samples
 from free_video_llm.errors import ConfigError, FreeVideoLLMError
-from free_video_llm.pipeline import resolve_plan
+from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.presets import PRESETS
 from free_video_llm.web import markup
 from free_video_llm.web.kept_frames import kept_frames

@@ -13,7 +13,8 @@ from pathlib import Path
 from free_video_llm import samples
 from free_video_llm.answer import Answer
 from free_video_llm.errors import ConfigError, VideoError
-from free_video_llm.pipeline import Video, VideoLLM, resolve_plan
+from free_video_llm.pipeline import Video, VideoLLM
+from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.web import limits as bounds
 from free_video_llm.web.limits import Limits
@@ -121,7 +122,7 @@ class Service:
                     plan,
                     frames=len(video.frames),
                     side=llm.towers.side,
-                    positions=llm.image_llm.max_positions,
+                    positions=llm.token_llm.max_positions,
                 )
             answers = []
             for number, plan in enumerate(plans):
