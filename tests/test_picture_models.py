@@ -213,7 +213,7 @@ def test_a_video_of_one_s_own_wants_a_model_that_knows_more(
     monkeypatch.delenv("FVL_MODEL")
     assert main(["ask", str(clips["red"]), COLOUR]) == 4
     error = capsys.readouterr().err
-    assert error.startswith("fvl: no model is named: add --model, or set FVL_MODEL")
+    assert error.startswith("fvl: no model is named: add --model, set FVL_MODEL, or write model")
     ways = [line.split()[1] for line in error.splitlines()[1:]]
     assert ways[-2:] == ["ollama:judge-1-exact-0613", "openai:gpt-4o-mini"]
     assert main(["ask", "sample:star", "What color is the star?", "--quiet"]) == 0
@@ -223,6 +223,31 @@ def test_a_video_of_one_s_own_wants_a_model_that_knows_more(
     assert main(["ask", str(clips["red"]), COLOUR, "--model", "tiny", "--quiet"]) == 0
     monkeypatch.setenv("FVL_MODEL", "tiny")
     assert main(["ask", str(clips["red"]), COLOUR, "--quiet"]) == 0
+
+
+def test_one_s_settings_name_the_model(clips, monkeypatch, tmp_path: Path, capsys):
+    monkeypatch.delenv("FVL_MODEL")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    settings = tmp_path / "free-video-llm.toml"
+    settings.write_text('model = "tiny"\n')
+    assert main(["ask", str(clips["red"]), COLOUR, "--quiet"]) == 0
+    monkeypatch.setenv("FVL_MODEL", "ollama:x")  # which goes before
+    assert model_for(str(clips["red"])) == "ollama:x"
+    monkeypatch.delenv("FVL_MODEL")
+    capsys.readouterr()
+    for text, words in (
+        ("model = ", "cannot read"),
+        ("modell = 'x'", "unknown setting in"),
+        ("model = 3", "model is a name, not 3"),
+    ):
+        settings.write_text(text)
+        assert main(["ask", str(clips["red"]), COLOUR]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+    monkeypatch.setenv("FVL_CONFIG", str(tmp_path / "none.toml"))
+    assert main(["ask", str(clips["red"]), COLOUR]) == 2
+    assert "which is no file" in capsys.readouterr().err
 
 
 def test_the_largest_model_that_fits_is_named(clips, monkeypatch):

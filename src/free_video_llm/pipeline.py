@@ -6,12 +6,11 @@ web page or evaluation.
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,7 @@ from free_video_llm.answer import Answer
 from free_video_llm.asking import Asked, answer_all, check_plan
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
-from free_video_llm.encoder.stream import Progress, read_and_encode
+from free_video_llm.encoder.stream import Progress, watch_source
 from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
@@ -32,7 +31,7 @@ from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.samples import find
-from free_video_llm.video.read import Frames, Mode, Resize, count_at, read_frames
+from free_video_llm.video.read import Frames, Mode, Resize, count_at
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
-#: Sampled at a rate, at most: their small pictures are held in memory, 0.1 to 0.5 MB each.
-MOST_CANDIDATES = 1000
+#: Sampled at a rate, at most: an hour at one a second.
+MOST_CANDIDATES = 3600
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 _NOT_RELEASED = (
@@ -91,10 +90,7 @@ class Video:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"llm": None, "memo": {}, "reading": None, "_released": None}
-        late = self.features.late
-        if late is not None:
-            late = replace(late, encode=None)
-        return state | {"features": replace(self.features, joint=None, late=late)}
+        return state | {"features": self.features.without_model()}
 
     @check_keywords
     def ask(
@@ -338,32 +334,15 @@ class VideoLLM:
         path = str(find(source))
         start = time.perf_counter()
         reading = Reading(source=path, frames=frames, mode=mode, batch=batch, cache=cache)
-        read = functools.partial(
-            read_frames,
-            path,
-            count=frames,
-            size=self.towers.size,
-            mode=mode,
-            rules=rules,
-            resize=resize,
-        )
-        key = None
-        if cache is not None:
-            how = {"count": frames, "mode": mode, "rules": rules, "resize": resize}
-            key = cache.key_of(path, self.towers, **how)
+        how: dict[str, Any] = {"count": frames, "mode": mode, "rules": rules, "resize": resize}
+        key = None if cache is None else cache.key_of(path, self.towers, **how)
         if cache is not None and key is not None:
             entry = cache.get(key, self.towers, path)
             if entry is not None:
                 seconds = time.perf_counter() - start
                 kept = (entry.frames, entry.features, seconds, 0.0, entry.memo, True)
                 return Video(self, *kept, reading=reading)
-        watched = read_and_encode(
-            lambda arrived: read(arrived=arrived),
-            self.towers,
-            batch=batch,
-            late=late,
-            progress=progress,
-        )
+        watched = watch_source(path, self.towers, how, batch=batch, late=late, progress=progress)
         video = Video(
             self, watched.frames, watched.features, watched.waited, watched.encoded, reading=reading
         )
@@ -377,16 +356,11 @@ class VideoLLM:
         Raises:
             ConfigError: its features are not of towers such as this model's.
         """
-        joint, features = self.towers.joint_space(), video.features
-        if not self.towers.made(features):
+        if not self.towers.made(video.features):
             raise ConfigError(
                 f"{video!r} was encoded by other towers than those of {self.name!r}: watch it again"
             )
-        late = features.late
-        if late is not None:
-            known = self.towers.late_states(video.frames.pixels)
-            late = replace(known, known=late.known)
-        video.features = replace(features, joint=joint, late=late)
+        video.features = self.towers.adopt(video.features, video.frames.pixels)
         video.llm = self
         return video
 

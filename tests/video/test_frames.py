@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -159,8 +160,7 @@ def test_seeking_decodes_only_what_leads_to_the_target(clips, monkeypatch, no_co
 def test_a_seek_that_lands_too_late_costs_time_but_not_exactness(clips, monkeypatch):
     def late(path):
         timeline = scan(path)
-        timeline.key_seek[:] = timeline.key_pts[-1]
-        return timeline
+        return replace(timeline, key_seek=np.full_like(timeline.key_seek, timeline.key_pts[-1]))
 
     scan = timeline_module.scan
     monkeypatch.setattr("free_video_llm.video.read.scan", late)

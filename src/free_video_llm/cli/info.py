@@ -284,7 +284,17 @@ def examine() -> dict[str, Any]:
         "cached": sorted(cached),
         "models": models,
         "servers": {name: list(models) for name, models in running().items()},
+        "recommended": _recommended(gpu_memory, memory),
     }
+
+
+def _recommended(gpu_gb: float, memory_gb: float) -> str | None:
+    """The largest known model that answers well here: on the GPU at 16 bit, else on the CPU."""
+    from free_video_llm.models.choose import largest_fitting
+
+    on_gpu = [m for m in MODELS if m.billions > 0.1 and m.memory_gb(16) <= 0.9 * gpu_gb]
+    best = max(on_gpu, key=lambda m: m.billions, default=None) or largest_fitting(memory_gb)
+    return best.name if best else None
 
 
 def run_doctor(options: argparse.Namespace) -> int:
@@ -312,6 +322,8 @@ def run_doctor(options: argparse.Namespace) -> int:
     print("models\n" + table(rows, indent="  "))
     for name, models in found["servers"].items():
         print(f"server    {name}: {', '.join(f'{name}:{model}' for model in models) or 'no model'}")
+    if found["recommended"]:
+        print(f"try       --model {found['recommended']}: the largest that answers well here")
     if missing:
         print(f"fvl: missing packages: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0

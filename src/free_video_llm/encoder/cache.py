@@ -160,13 +160,14 @@ class FeatureCache:
         features, frames = entry.features, entry.frames
         assert features.llm_states is not None, "late features are not kept"
         states = {"llm_states": features.llm_states, "frame_vectors": features.frame_vectors}
-        if features.scorer_states is not features.llm_states:
-            states["scorer_states"] = features.scorer_states
+        scored = features.scorer_states
+        if scored is not None and scored is not features.llm_states:
+            states["scorer_states"] = scored
         tensors = {
             name: (t.half() if self.half else t).detach().cpu().contiguous()
             for name, t in states.items()
         }
-        tensors["pixels"] = torch.from_numpy(frames.pixels)
+        tensors["pixels"] = torch.from_numpy(np.asarray(frames.pixels))
         tensors["seconds"] = torch.from_numpy(frames.seconds)
         tensors["indices"] = torch.from_numpy(frames.indices)
         if sum(t.nbytes for t in tensors.values()) > self.disk_bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -103,14 +103,17 @@ class VideoFeatures:
             in LLaVA, this is `llm_states` itself.
         frame_vectors: [T,P], unit vectors of the frames in the joint space.
         joint: maps `scorer_states` into the joint space.
+            None where they are `late_scored`: of very many frames only vectors are held.
         late: the LLM's states where they are worked out when they are needed.
+        late_scored: the scorer's, likewise; the same object as `late` where one tower gives both.
     """
 
     llm_states: torch.Tensor | None
-    scorer_states: torch.Tensor
+    scorer_states: torch.Tensor | None
     frame_vectors: torch.Tensor
     joint: PatchSpace | None
     late: LateStates | None = None
+    late_scored: LateStates | None = None
 
     def __len__(self) -> int:
         return len(self.frame_vectors)
@@ -158,7 +161,11 @@ class VideoFeatures:
     def nbytes(self) -> int:
         """Bytes held; states that serve both towers count once."""
         own = (self.llm_states, self.scorer_states, self.frame_vectors)
-        late = self.late.known.values() if self.late is not None else ()
+        late = [
+            states
+            for some in (self.late, self.late_scored)
+            for states in (some.known.values() if some is not None else ())
+        ]
         tensors = {id(t): t for t in (*own, *late) if t is not None}
         return sum(tensor.nbytes for tensor in tensors.values())
 
@@ -174,9 +181,25 @@ class VideoFeatures:
         missing = [frame for frame, key in keys.items() if key not in memo]
         if missing:
             assert self.joint is not None, "features without a model: VideoLLM.attach"
-            grids = square(self.joint.patches(self.scorer_states[missing], normalised=normalised))
+            states = self._scored(missing)
+            grids = square(self.joint.patches(states, normalised=normalised))
             memo.update((keys[frame], grid) for frame, grid in zip(missing, grids, strict=True))
         return torch.stack([memo[keys[frame]] for frame in frames])
+
+    def without_model(self) -> VideoFeatures:
+        """What can be pickled: values, and nothing that computes."""
+        late, scored = (
+            None if some is None else replace(some, encode=None)
+            for some in (self.late, self.late_scored)
+        )
+        return replace(self, joint=None, late=late, late_scored=scored)
+
+    def _scored(self, frames: Sequence[int]) -> torch.Tensor:
+        """The scorer's states [n,N',C'] of some frames."""
+        if self.scorer_states is not None:
+            return self.scorer_states[list(frames)]
+        assert self.late_scored is not None
+        return self.late_scored.of(frames)
 
 
 def patches_of(states: torch.Tensor) -> torch.Tensor:

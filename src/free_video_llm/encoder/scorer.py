@@ -40,6 +40,7 @@ class Scorer(Protocol):
         size: height and width in pixels of the frames that it takes.
         side: patches along one side of a frame.
         width: of its states; `joined` of its vectors.
+        state_bytes: that a frame's states take.
     """
 
     model: Any
@@ -58,6 +59,8 @@ class Scorer(Protocol):
     def width(self) -> int: ...
     @property
     def joined(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
 
     def states(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [n,H,W,3] to states [n,N,C] from which `frames` and `joint` go on."""
@@ -110,6 +113,11 @@ class VisionScorer:
         return self.size // int(self.tower.config.patch_size)
 
     @property
+    def tokens(self) -> int:
+        """States of a frame."""
+        raise NotImplementedError
+
+    @property
     def width(self) -> int:
         """Of its hidden states."""
         return int(self.tower.config.hidden_size)
@@ -118,6 +126,11 @@ class VisionScorer:
     def before_last(self) -> int:
         """The number of the hidden state that `states` gives."""
         return len(self.tower.encoder.layers) - 1
+
+    @property
+    def state_bytes(self) -> int:
+        """That a frame's states take."""
+        return int(self.tokens * self.width * self.tower.dtype.itemsize)
 
     def states(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [n,H,W,3] to states [n,N,C] before the last layer. Other sizes are scaled."""

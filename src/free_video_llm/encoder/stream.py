@@ -5,19 +5,27 @@ Knows nothing of plans, questions or language models.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
 from free_video_llm.encoder.features import VideoFeatures
 from free_video_llm.encoder.tower import FrameEncoder, Towers
-from free_video_llm.video.read import Arrived, Frames, Pixels
+from free_video_llm.video.parts import NotInPartsError, Parts
+from free_video_llm.video.read import Arrived, Frames, Pixels, read_frames
 
 log = logging.getLogger(__name__)
+
+#: Bytes of small pictures and of the scorer's states that are held of a video.
+MOST_HELD = 200_000_000
 
 #: Called with what is being done ("decode", "encode"), how much of it is done, and of how much.
 Progress = Callable[[str, int, int], None]
@@ -82,6 +90,77 @@ def read_and_encode(
     return Watched(frames, features, time.perf_counter() - begin - encoded, encoded)
 
 
+def watch_source(
+    path: str,
+    towers: Towers,
+    sampling: Mapping[str, Any],
+    *,
+    batch: int | None = None,
+    late: bool = False,
+    progress: Progress | None = None,
+) -> Watched:
+    """Decode and encode a source. Where a plan need not keep all frames (`late`) and they are too
+    many to be held, only their vectors are; those that are kept are decoded and encoded again.
+
+    Args:
+        path, sampling: for `read_frames`: count, mode, rules, resize.
+        towers, batch, late, progress: see `read_and_encode`.
+
+    Raises:
+        VideoError: as `read_frames` does.
+    """
+    of_frame = 3 * towers.size**2 + towers.scorer.state_bytes
+    many = isinstance(sampling["count"], int) and sampling["count"] * of_frame > MOST_HELD
+    if late and many:  # what is no count is refused by `read_frames`
+        try:
+            parts = Parts(path, size=towers.size, **sampling)
+            if len(parts) * of_frame > MOST_HELD:
+                return score_parts(parts, towers, batch=batch, progress=progress)
+        except NotInPartsError as error:
+            log.info("all frames are held in memory: %s", error)
+    read = functools.partial(read_frames, path, size=towers.size, **sampling)
+    return read_and_encode(
+        lambda arrived: read(arrived=arrived), towers, batch=batch, late=late, progress=progress
+    )
+
+
+def score_parts(
+    parts: Parts,
+    towers: Towers,
+    *,
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> Watched:
+    """Score frames a part at a time, the next one being decoded meanwhile, and hold the vectors
+    alone.
+
+    Raises:
+        NotInPartsError: they have to be read together.
+        VideoError: as `read_frames` does.
+    """
+    begin, encoded = time.perf_counter(), 0.0
+    vectors: list[torch.Tensor] = []
+    rest, done = iter(parts), 0
+    with ThreadPoolExecutor(1, thread_name_prefix="fvl-decode") as reader:
+        coming = reader.submit(next, rest, None)
+        while (pixels := coming.result()) is not None:
+            coming = reader.submit(next, rest, None)
+            start = time.perf_counter()
+            encoder = FrameEncoder(towers, pixels, late=True, held=False)
+            size = batch or towers.batch_size()
+            while encoder.done < len(pixels):
+                size = _encode(encoder, min(len(pixels), encoder.done + size), size)
+            vectors.append(encoder.vectors())
+            done += len(pixels)
+            encoded += time.perf_counter() - start
+            if progress is not None:
+                progress("decode", min(done + parts.at_once, len(parts)), len(parts))
+                progress("encode", done, len(parts))
+    frames = parts.frames()
+    features = towers.light_features(torch.cat(vectors), frames.pixels)
+    return Watched(frames, features, time.perf_counter() - begin - encoded, encoded)
+
+
 def _encode(encoder: FrameEncoder, stop: int, batch: int) -> int:
     """Encode up to frame `stop`; the batch that memory had room for."""
     while encoder.done < stop:
@@ -128,7 +207,7 @@ class _Feed:
         else:
             with self._changed:
                 self.result = result
-                self._pixels, self._ready = result.pixels, len(result)
+                self._pixels, self._ready = np.asarray(result.pixels), len(result)
                 self._changed.notify()
 
     def _arrived(self, pixels: Pixels, ready: int) -> None:

@@ -22,6 +22,7 @@ from free_video_llm.encoder.llm_tower import HiddenStateTower, LLMTower
 from free_video_llm.encoder.pixels import Normalisation
 from free_video_llm.encoder.scorer import PromptVector, Scorer
 from free_video_llm.profiling.memory import free_bytes
+from free_video_llm.video.late_pixels import LatePixels
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel, SiglipVisionModel
@@ -32,6 +33,9 @@ MOST_FRAMES_AT_ONCE = 32
 #: On a CPU more frames per pass are no faster once their values leave the cache, and hold more
 #: memory (bench/savings.py).
 CPU_BYTES_AT_ONCE = 64_000_000
+
+#: Of all frames together, or what decodes those that are looked at.
+AnyPixels = np.ndarray | LatePixels
 
 #: Called with how much is done and how much there is.
 Progress = Callable[[int, int], None]
@@ -115,7 +119,7 @@ class Towers:
     @torch.inference_mode()
     def encode(
         self,
-        pixels: np.ndarray,
+        pixels: AnyPixels,
         *,
         batch: int | None = None,
         late: bool = False,
@@ -129,7 +133,7 @@ class Towers:
         Raises:
             ValueError: the frames have another size than the tower takes.
         """
-        encoder = FrameEncoder(self, pixels, late=late)
+        encoder = FrameEncoder(self, np.asarray(pixels), late=late)
         batch = batch or self.batch_size()
         for start in range(0, len(pixels), batch):
             encoder.advance(min(start + batch, len(pixels)))
@@ -155,12 +159,12 @@ class Towers:
             return states[wanted], states[before_last]
         return self.own.states(pixels), self.scorer.states(pixels).to(self.device)
 
-    def late_states(self, pixels: np.ndarray) -> LateStates:
+    def late_states(self, pixels: AnyPixels) -> LateStates:
         """States of frames that pass the LLM's tower when they are kept."""
         return LateStates(functools.partial(self.look_at, pixels), self.tokens, self.own.width)
 
     @torch.inference_mode()
-    def look_at(self, pixels: np.ndarray, frames: Sequence[int]) -> torch.Tensor:
+    def look_at(self, pixels: AnyPixels, frames: Sequence[int]) -> torch.Tensor:
         """States [n,N,C] of some frames at the layer that the LLM's projector reads."""
         batch, found = self.batch_size(), []
         for start in range(0, len(frames), batch):
@@ -169,6 +173,36 @@ class Towers:
         states = torch.cat(found)
         check_finite("vision encoder", states[:, :1])
         return states
+
+    @torch.inference_mode()
+    def score_at(self, pixels: AnyPixels, frames: Sequence[int]) -> torch.Tensor:
+        """States [n,N',C'] of some frames before the scorer's last layer."""
+        some = torch.from_numpy(pixels[list(frames)]).to(self.device)
+        return self.scorer.states(some).to(self.device)
+
+    def light_features(self, vectors: torch.Tensor, pixels: AnyPixels) -> VideoFeatures:
+        """Features of frames of which only the vectors [T,P] are held; what else is needed of a
+        frame passes its tower again."""
+        late, scorer = self.late_states(pixels), self.scorer
+        one = isinstance(self.own, HiddenStateTower) and self.own.wanted == scorer.before_last
+        if self.shared and one:
+            scored = late
+        else:
+            scored = LateStates(
+                functools.partial(self.score_at, pixels), scorer.tokens, scorer.width
+            )
+        return VideoFeatures(None, None, vectors, self.joint_space(), late, scored)
+
+    def adopt(self, features: VideoFeatures, pixels: AnyPixels) -> VideoFeatures:
+        """Features that were unpickled, with these towers to work out what is missing."""
+        ours = self.light_features(features.frame_vectors, pixels)
+        late, scored = features.late, features.late_scored
+        if late is not None and ours.late is not None:
+            late = replace(ours.late, known=late.known)
+        if scored is not None and ours.late_scored is not None:
+            same = ours.late_scored is ours.late
+            scored = late if same else replace(ours.late_scored, known=scored.known)
+        return replace(features, joint=ours.joint, late=late, late_scored=scored)
 
     def frame_vectors(self, states: torch.Tensor) -> torch.Tensor:
         """Unit vectors [n,P] of frames from their scorer's states."""
@@ -182,9 +216,16 @@ class Towers:
         """Whether features have the shapes that these towers give, and hold numbers."""
         count, kept, scorer = len(features.frame_vectors), features, self.scorer
         own = (self.tokens, self.own.width)
-        shapes: list[tuple[int, ...]] = [(count, scorer.tokens, scorer.width)]
-        shapes.append((count, scorer.joined))
-        tensors = [kept.scorer_states, kept.frame_vectors]
+        shapes: list[tuple[int, ...]] = [(count, scorer.joined)]
+        tensors = [kept.frame_vectors]
+        if kept.scorer_states is not None:
+            shapes.append((count, scorer.tokens, scorer.width))
+            tensors.append(kept.scorer_states)
+        elif kept.late_scored is None or (kept.late_scored.tokens, kept.late_scored.width) != (
+            scorer.tokens,
+            scorer.width,
+        ):
+            return False
         if kept.llm_states is not None:
             shapes.append((count, *own))
             tensors.append(kept.llm_states)
@@ -211,6 +252,7 @@ class FrameEncoder:
         towers: that encode.
         pixels: uint8 [T,size,size,3]; a frame need be there only when it is encoded.
         late: whether the LLM's own tower is left for later; see `Towers.encode`.
+        held: whether states are kept; else the vectors alone.
 
     Attributes:
         done: how many of the first frames are encoded.
@@ -219,14 +261,17 @@ class FrameEncoder:
         ValueError: there is no frame, or they have another size than the tower takes.
     """
 
-    def __init__(self, towers: Towers, pixels: np.ndarray, *, late: bool = False) -> None:
+    def __init__(
+        self, towers: Towers, pixels: np.ndarray, *, late: bool = False, held: bool = True
+    ) -> None:
         size = towers.size
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3) or not len(pixels):
             raise ValueError(
                 f"frames are uint8 [T,{size},{size},3] for this tower, not {list(pixels.shape)}"
             )
         self.towers, self.pixels, self.done = towers, pixels, 0
-        self.late = late and not towers.shared
+        self.late = late and (not held or not towers.shared)
+        self.held = held
         self._states: list[torch.Tensor] = []
         self._vectors: list[torch.Tensor] = []
 
@@ -245,20 +290,28 @@ class FrameEncoder:
         vectors = self.towers.frame_vectors(parts[1])
         # Not all of the states: a NaN in a layer reaches every token in the next one.
         check_finite("vision encoder", vectors, parts[0][:, :1])
-        distinct = parts[:1] if parts[0] is parts[1] else parts
+        if self.held:
+            self._keep(parts[:1] if parts[0] is parts[1] else parts, stop)
+        self._vectors.append(vectors)
+        self.done = stop
+
+    def _keep(self, distinct: Sequence[torch.Tensor], stop: int) -> None:
         if not self._states:
             # Not collected and joined at the end, which would hold everything twice.
             self._states = [part.new_empty(len(self.pixels), *part.shape[1:]) for part in distinct]
         for states, part in zip(self._states, distinct, strict=True):
             states[self.done : stop] = part
-        self._vectors.append(vectors)
-        self.done = stop
 
-    def features(self) -> VideoFeatures:
-        """The features of all frames; ValueError if some are not encoded."""
+    def vectors(self) -> torch.Tensor:
+        """[T,P] of all frames; ValueError if some are not encoded."""
         if self.done != len(self.pixels):
             raise ValueError(f"{self.done} of {len(self.pixels)} frames were encoded")
+        return torch.cat(self._vectors)
+
+    def features(self) -> VideoFeatures:
+        """The features of all frames, if states are held; ValueError if some are not encoded."""
+        vectors = self.vectors()
         own = None if self.late else self._states[0]
-        vectors, joint = torch.cat(self._vectors), self.towers.joint_space()
+        joint = self.towers.joint_space()
         late = self.towers.late_states(self.pixels) if self.late else None
         return VideoFeatures(own, self._states[-1], vectors, joint, late)

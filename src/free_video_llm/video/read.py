@@ -27,6 +27,7 @@ from free_video_llm.video.image_folder import (
     read_picture,
     scale_picture,
 )
+from free_video_llm.video.late_pixels import LatePixels
 from free_video_llm.video.source import IMAGE_SUFFIXES, check_readable, is_still_container, refuse
 from free_video_llm.video.timeline import FloatArray, IntArray, Timeline, scan
 
@@ -44,7 +45,8 @@ class Frames:
     """Some frames of one clip, in time order, with their times.
 
     pixels: uint8 [T, size, size, 3], RGB, at the vision tower's size; the aspect ratio is ignored
-        (`image_aspect_ratio: resize` of the released code, arXiv 2410.10441).
+        (`image_aspect_ratio: resize` of the released code, arXiv 2410.10441). Of very many frames
+        what decodes those again that are looked at (`LatePixels`).
     seconds: float64 [T], presentation times, counted from the clip's first frame.
     indices: int64 [T], positions in the clip, ascending. By the released rules, a clip with no more
         frames than were asked for repeats one (see `released_indices`).
@@ -57,7 +59,7 @@ class Frames:
     Raises ValueError if these do not fit together.
     """
 
-    pixels: Pixels
+    pixels: Pixels | LatePixels
     seconds: FloatArray
     indices: IntArray
     total: int

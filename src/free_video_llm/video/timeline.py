@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,8 +122,15 @@ def scan(path: str) -> Timeline:
 
     Containers' own frame counts are wrong or absent too often (truncated files, WebM) to be used,
     and their indices hold decoding times only; a pass over the packets costs a few microseconds
-    each and gives exact positions for constant and variable rate, edit lists and any GOP.
+    each and gives exact positions for constant and variable rate, edit lists and any GOP. The last
+    few files' are kept, as long as they are not touched.
     """
+    about = os.stat(path)
+    return _scan(path, (about.st_mtime_ns, about.st_size, about.st_ino))
+
+
+@functools.lru_cache(maxsize=4)
+def _scan(path: str, state: tuple[int, ...]) -> Timeline:
     with open_video(path) as (container, stream):
         listing = _list_packets(container, stream)
         if not listing.shown:
@@ -140,7 +149,7 @@ def scan(path: str) -> Timeline:
     pts, order, lasts = ordered.T
     frame_time = max(1, round(1 / rate / time_base))
     key_pts = np.array([pts or 0 for _, pts, _ in keys], np.int64)
-    return Timeline(
+    timeline = Timeline(
         pts=pts,
         order=order,
         key_order=np.array([place for place, _, _ in keys], np.int64),
@@ -160,6 +169,9 @@ def scan(path: str) -> Timeline:
         declared=declared,
         declared_seconds=declared_seconds,
     )
+    for array in (pts, order, timeline.key_order, key_pts, timeline.key_seek):
+        array.setflags(write=False)  # others are given the same
+    return timeline
 
 
 def _names_every_frame(
