@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from free_video_llm.pipeline import VideoLLM, resolve_plan
+from free_video_llm.pipeline import VideoLLM
+from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.tiny.questions import KINDS, Question, vary
 from free_video_llm.tiny.videos import (
     Clip,

@@ -43,13 +43,15 @@ def block(rows: range, columns: range) -> list[tuple[int, int]]:
         ([(0, 0), (0, 1), (1, 0), (3, 5), (3, 4), (2, 5)], Box(1, 0, 4, 2)),
     ],
 )
-def test_the_box_lies_around_the_truncated_mean_of_the_best_cells(cells, box):
-    assert region_boxes(hot(4, 6, cells), Crop(ratio=0.25)) == [box]
+def test_the_papers_box_lies_around_the_truncated_mean_of_the_best_cells(cells, box):
+    assert region_boxes(hot(4, 6, cells), Crop(ratio=0.25, kind="mean-center")) == [box]
+    crop = Crop(ratio=0.25)
+    assert kept_cells(hot(4, 6, cells), crop, rules="released")[1] == [box]
 
 
 def test_the_box_is_shifted_back_inside_at_the_far_ends():
     # 9 best cells and a box of 3×3; the mean is (4, 8) and (8, 4), so the box would end at 10.
-    crop = Crop(ratio=0.11)
+    crop = Crop(ratio=0.11, kind="mean-center")
     assert region_boxes(hot(10, 9, block(range(9), range(8, 9))), crop) == [Box(6, 3, 9, 6)]
     assert region_boxes(hot(9, 10, block(range(8, 9), range(9))), crop) == [Box(3, 6, 6, 9)]
 
@@ -57,7 +59,7 @@ def test_the_box_is_shifted_back_inside_at_the_far_ends():
 def test_the_released_reading_of_the_same_numbers_is_another_box():
     # The right column of a pooled grid of 4 rows × 2 columns, read truly and as 2 × 4.
     flat = torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 1])
-    crop = Crop(ratio=0.5)
+    crop = Crop(ratio=0.5, kind="mean-center")
     true, released = flat.reshape(1, 4, 2), flat.reshape(1, 2, 4)
     assert region_boxes(true, crop) == [Box(1, 0, 2, 3)]
     assert kept_cells(true, crop)[0].tolist() == [[1, 3, 5]]
@@ -121,3 +123,51 @@ def test_how_many_cells_the_box_is_drawn_around(rows, columns, ratio, count):
 def test_cells_of_a_box_are_numbered_row_by_row():
     assert cells_in(Box(2, 1, 4, 3), columns=5).tolist() == [7, 8, 12, 13]
     assert Box(2, 1, 4, 3).ltrb == (2, 1, 4, 3)
+
+
+# --- the window ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "box"),
+    [
+        (block(range(1, 3), range(2, 5)), Box(2, 1, 5, 3)),
+        (block(range(2, 4), range(3, 6)), Box(3, 2, 6, 4)),
+        # two corners: the window holds one of them, the first of equal ones
+        ([(0, 0), (0, 1), (1, 0), (3, 5), (3, 4), (2, 5)], Box(0, 0, 3, 2)),
+        # one cell, and any window around it holds as much: the one nearest to the middle
+        ([(0, 0)], Box(0, 0, 3, 2)),
+        ([(1, 2)], Box(1, 1, 4, 3)),
+    ],
+)
+def test_the_window_holds_most_of_what_is_similar(cells, box):
+    assert region_boxes(hot(4, 6, cells), Crop(ratio=0.25)) == [box]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_other_window_with_the_best_cell_holds_more(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = 3 + seed % 7, 4 + seed % 5
+    similarity = torch.randn(1, rows, columns, generator=generator)
+    for ratio in (0.1, 0.3, 0.55, 0.8):
+        crop = Crop(ratio=ratio)
+        (box,) = region_boxes(similarity, crop)
+        high, wide = crop.box_size(rows, columns)
+        assert (box.bottom - box.top, box.right - box.left) == (high, wide)
+        worth = (similarity[0] - similarity.mean()).clamp_min(0) ** 2
+        row, column = divmod(int(similarity.argmax()), columns)
+        assert box.top <= row < box.bottom
+        assert box.left <= column < box.right
+        held = [
+            float(worth[top : top + high, left : left + wide].sum())
+            for top in range(rows - high + 1)
+            for left in range(columns - wide + 1)
+            if top <= row < top + high and left <= column < left + wide
+        ]
+        mine = float(worth[box.top : box.bottom, box.left : box.right].sum())
+        assert mine == pytest.approx(max(held))
+
+
+def test_a_level_map_is_cropped_in_the_middle():
+    assert region_boxes(torch.full((1, 6, 6), 0.3), Crop(ratio=0.5)) == [Box(1, 1, 5, 5)]
+    assert region_boxes(torch.zeros(1, 5, 5), Crop(ratio=0.36)) == [Box(1, 1, 4, 4)]

@@ -237,7 +237,7 @@ def _kept(
         similarity = region_similarity(
             work.features, frames, pathway, work.prompt, work.plan, memo=work.memo
         ).reshape(len(frames), rows, columns)
-        cells, boxes = kept_cells(similarity, pathway.crop)
+        cells, boxes = kept_cells(similarity, pathway.crop, rules=work.plan.rules)
     return cells, tuple(
         Look(frame, rows, columns, box, heat)
         for frame, box, heat in zip(frames, boxes, similarity.cpu(), strict=True)

@@ -75,6 +75,7 @@ class CropMethod:
         guided: whether the question has a say.
         keep: (similarity [n,h,w], (rows, columns) of the box, ratio) to the kept cells, int64
             [n,k] in ascending order, and the box around those of each map.
+        released: the same as the paper's released code does it; None where that does not differ.
     """
 
     name: str
@@ -82,6 +83,7 @@ class CropMethod:
     caption: str
     guided: bool
     keep: Keep
+    released: Keep | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,13 +220,27 @@ def selector(
 
 
 def crop(
-    name: str, *, caption: str, notation: str | None = None, guided: bool = False
+    name: str,
+    *,
+    caption: str,
+    notation: str | None = None,
+    guided: bool = False,
+    released: Keep | None = None,
 ) -> Callable[[Keep], Keep]:
     """Register a function as a crop; see `CropMethod`. Its notation is its name, if not given."""
 
     def register(keep: Keep) -> Keep:
         word = notation or name
-        CROPS.add(CropMethod(name=name, notation=word, caption=caption, guided=guided, keep=keep))
+        CROPS.add(
+            CropMethod(
+                name=name,
+                notation=word,
+                caption=caption,
+                guided=guided,
+                keep=keep,
+                released=released,
+            )
+        )
         return keep
 
     return register
