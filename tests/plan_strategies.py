@@ -27,7 +27,9 @@ def pools(draw: st.DrawFn, most: int = 4096) -> Pool:
     """Any pooling."""
     method = draw(st.sampled_from(list(POOLS)))
     sizes = st.integers(1, most)
-    return Pool(kind=method.name, grid=(draw(sizes), draw(sizes)) if method.takes_grid else None)
+    grid = (draw(sizes), draw(sizes)) if method.takes_grid else None
+    share = draw(st.floats(0, 1, exclude_min=True)) if method.takes_share else None
+    return Pool(kind=method.name, grid=grid, share=share)
 
 
 @st.composite

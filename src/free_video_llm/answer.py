@@ -134,9 +134,12 @@ def gather_evidence(
     parts = []
     for number, pathway in enumerate(plan.pathways):
         mine = region[pathway_of == number]
+        frames_of = tokens.frame.numpy()[pathway_of == number]
         looks = tokens.looks[pathway.name]
         if pathway.pool.over_time:
             cells_of = [mine] * len(looks)  # each token was made of every frame
+        elif pathway.pool.method.takes_share:  # as many of a frame as were worth it
+            cells_of = [mine[frames_of == look.frame] for look in looks]
         else:
             cells_of = np.array_split(mine, max(1, len(looks)))  # frame by frame, as many of each
         grid = pathway.pool.grid_of(side)

@@ -35,7 +35,8 @@ def with_crop(name: str) -> Plan:
 
 def with_pool(name: str) -> Plan:
     grid = (2, 3) if POOLS.get(name).takes_grid else None
-    return plan_of(Pathway(name="some", pool=Pool(kind=name, grid=grid)))
+    share = 0.3 if POOLS.get(name).takes_share else None
+    return plan_of(Pathway(name="some", pool=Pool(kind=name, grid=grid, share=share)))
 
 
 PLANS = [
@@ -70,14 +71,14 @@ def test_names_and_captions_are_told_apart() -> None:
         names = registry.names()
         assert len(names) == len(set(names)) > 2
     assert len({m.caption for m in SELECTORS}) == len(SELECTORS.names())
-    assert len({m.notation for m in CROPS}) == len({m.caption for m in CROPS}) == 3
+    assert len({m.notation for m in CROPS}) == len({m.caption for m in CROPS}) == 4
 
 
 @pytest.mark.parametrize("name", POOLS.names())
 def test_a_pool_leaves_the_grid_that_it_says(name: str) -> None:
     pool = with_pool(name).pathways[0].pool
     for side in (6, 7):
-        pooled = pool_grid(torch.rand(3, side, side, 2), pool)
+        pooled = pool_grid(torch.rand(3, side, side, 2), pool)  # a reducer's grid is the whole one
         times = 3 if pool.method.times is None else pool.method.times
         assert pooled.shape == (times, *pool.grid_of(side), 2)
 

@@ -42,6 +42,8 @@ def one(pool: Pool, crop: Crop | None = None, rules: str = "corrected", **select
         ("uniform-3", 864),
         ("diverse", 1848),
         ("onevision", 7200),
+        ("lean", 576),
+        ("global", 1152),
     ],
 )
 def test_presets_have_the_published_token_counts(name, tokens, rules):
@@ -51,7 +53,7 @@ def test_presets_have_the_published_token_counts(name, tokens, rules):
 
 
 def test_every_preset_is_counted_above():
-    assert len(PRESETS) == 10
+    assert len(PRESETS) == 12
     assert all(preset.plan.name == name for name, preset in PRESETS.items())
 
 

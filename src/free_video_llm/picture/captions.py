@@ -36,7 +36,7 @@ def per_frame(part: PathwayEvidence) -> str:
     frames = len(part.kept)
     if not frames:
         return "no frame was left for it"
-    if part.tokens % frames == 0:
+    if part.tokens % frames == 0 and _alike(part):
         return f"{count(frames, 'frame')} × {part.tokens // frames:,}"
     return f"from {count(frames, 'frame')}"
 
@@ -46,9 +46,14 @@ def frames_times_tokens(part: PathwayEvidence) -> str:
     frames = len(part.kept)
     if not frames:
         return "0"
-    if part.tokens % frames == 0:
+    if part.tokens % frames == 0 and _alike(part):
         return f"{frames:,} × {part.tokens // frames:,}"
     return f"{frames:,} → {part.tokens:,}"
+
+
+def _alike(part: PathwayEvidence) -> bool:
+    """Whether every frame has as many tokens; of a reducer's each has its own number."""
+    return len({len(kept.cells) for kept in part.kept}) == 1
 
 
 def how(answer: Answer, part: PathwayEvidence) -> str:
@@ -64,6 +69,8 @@ def how(answer: Answer, part: PathwayEvidence) -> str:
     rows, columns = grid_of(answer, part)
     if crop is not None:
         words.append(crop.method.caption.format(share=f"{crop.ratio:.0%}"))
+    elif pool.method.takes_share:
+        words.append(f"{pool.share:.0%} of all tokens, by {pool.method.name}")
     elif pool.method.times == 1:
         words.append("averaged over time")
     elif pool.method.times is not None:

@@ -175,6 +175,8 @@ class _Part:
 
 
 def _way(pathway: Pathway, projector: Projector | None) -> Callable[..., _Part]:
+    if pathway.pool.method.keep is not None:
+        return _reduced
     if projector is None:
         return _selected
     return _overview if pathway.pool.method.window is None else _detail
@@ -223,6 +225,38 @@ def _project_none(
         blank = features.frame_vectors.new_zeros(0, cells.shape[1], features.width)
         return blank, torch.zeros(0, cells.shape[1], dtype=torch.long)
     return torch.cat(tokens), torch.cat(places)
+
+
+def _reduced(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
+    """Some tokens of all frames together, as many of each as the reducer finds worth it."""
+    features, projector, side = work.features, work.projector, work.features.side
+    method = pathway.pool.method
+    assert method.keep is not None
+    states = features.patches_in(frames)
+    relevance = None
+    with work.stopwatch.step("select"):
+        if method.guided:
+            relevance = region_similarity(
+                features, frames, pathway, work.prompt, work.plan, memo=work.memo
+            ).flatten(1)
+        places = method.keep(states, pathway.pool.count_kept(len(frames), side), relevance)
+    with work.stopwatch.step("project"):
+        chosen = [
+            frame[which.to(frame.device)] for frame, which in zip(states, places, strict=True)
+        ]
+        embeds = torch.cat(chosen)
+        if projector is not None:
+            parts = embeds.split(PATCHES_AT_ONCE)  # type: ignore[no-untyped-call]
+            embeds = torch.cat([projector.out(projector.hidden(part)) for part in parts])
+    counts = torch.tensor([len(which) for which in places])
+    where = torch.cat(places).cpu()
+    return _Part(
+        embeds,
+        torch.tensor(frames, dtype=torch.long).repeat_interleave(counts),
+        _cell_bounds(side, where[:, None]),
+        tuple(Look(frame, side, side) for frame in frames),
+        where if projector is None else None,
+    )
 
 
 def _kept(

@@ -58,10 +58,12 @@ def best_windows(similarity: torch.Tensor, size: tuple[int, int]) -> list[Box]:
 
     What a cell counts is the square of its similarity above the map's mean. Only windows in which
     the most similar cell lies are looked at; of equal cells, and of equal windows, those nearest to
-    the middle are taken. (The mean row and column of the best cells, which the paper's box lies around, is at a share of
+    the middle are taken.
+
+    The mean row and column of the best cells, which the paper's box lies around, is at a share of
     0.8 the middle of the picture whatever was asked. On clips of the toy world, at a share of 0.3,
     the whole object lies in 94 % of these windows, in 89 % of those of greatest mean similarity,
-    and in 49 % of the paper's boxes.)
+    and in 49 % of the paper's boxes.
     """
     import torch
 

@@ -100,6 +100,9 @@ class PoolMethod:
         stride: by what it divides the side, where it has no window and no grid of its own.
         times: how many times it leaves of a clip where it pools over time, else None.
         pool: tokens [T,S,S,D] (and the grid) to [T',rows,columns,D]; None for windows.
+        keep: of a reducer, which keeps some tokens as they are: (states [T,N,C], count, relevance
+            [T,N] or None) to the places of each frame's kept tokens, ascending, `count` in all.
+        guided: whether a reducer is given the question's relevance.
     """
 
     name: str
@@ -110,11 +113,18 @@ class PoolMethod:
     stride: int | None = None
     times: int | None = None
     pool: PoolGrids | None = None
+    keep: Callable[..., list[torch.Tensor]] | None = None
+    guided: bool = False
+
+    @property
+    def takes_share(self) -> bool:
+        """Whether a plan says which share of all tokens it keeps."""
+        return self.keep is not None
 
     @property
     def coarse(self) -> bool:
         """Whether it leaves an overview of a frame, in which small things are lost."""
-        return self.window is None and self.stride is None
+        return self.window is None and self.stride is None and self.keep is None
 
     @property
     def over_time(self) -> bool:
@@ -268,6 +278,18 @@ def pool(
             )
         )
         return function
+
+    return register
+
+
+def reducer(
+    name: str, *, guided: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as a reducer of tokens; see `PoolMethod.keep`."""
+
+    def register(keep: Callable[..., Any]) -> Callable[..., Any]:
+        POOLS.add(PoolMethod(name=name, keep=keep, guided=guided))
+        return keep
 
     return register
 

@@ -71,7 +71,7 @@ def parse_plan(text: str, *, rules: Rules | None = None) -> Plan:
 def _alone() -> list[str]:
     """Poolings that are a plan by themselves: of every frame, as SlowFast-LLaVA's settings name
     them."""
-    return [method.name for method in POOLS if not method.takes_grid]
+    return [method.name for method in POOLS if not method.takes_grid and not method.takes_share]
 
 
 def _slow_fast(match: re.Match[str]) -> Plan:
@@ -117,26 +117,29 @@ def _parse_pathway(text: str) -> Pathway:
     kind, colon, count = parts[0].partition(":")
     select = Select(kind=kind, count=_whole(count, "count") if colon else None)
     kind, colon, size = parts[1].partition(":")
-    grid = None
-    if colon:
+    grid = share = None
+    if colon and kind in POOLS.names() and POOLS.get(kind).takes_share:
+        share = _share(size, "share of tokens")
+    elif colon:
         rows, x, columns = size.partition("x")
         if not x:
             raise PlanError(f"a grid is written ROWSxCOLUMNS, as in 4x4, not {shown(size)}")
         grid = _whole(rows, "grid"), _whole(columns, "grid")
-    pool = Pool(kind=kind, grid=grid)
+    pool = Pool(kind=kind, grid=grid, share=share)
     crop = None
     if len(parts) == 3:
         word, _, ratio = parts[2].rpartition(":")
         kinds = {method.notation: method.name for method in CROPS}
         one_of("crop", word, kinds, PlanError)
-        try:
-            share = float(ratio)
-        except ValueError:
-            raise PlanError(
-                f"a crop's ratio is a number between 0 and 1, not {shown(ratio)}"
-            ) from None
-        crop = Crop(ratio=share, kind=kinds[word])
+        crop = Crop(ratio=_share(ratio, "crop's ratio"), kind=kinds[word])
     return Pathway(name=name, select=select, pool=pool, crop=crop)
+
+
+def _share(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise PlanError(f"a {what} is a number between 0 and 1, not {shown(text)}") from None
 
 
 def _whole(text: str, what: str) -> int:
@@ -160,6 +163,7 @@ def _print_pathway(pathway: Pathway) -> str:
     text = f"{pathway.name}={select.kind}"
     text += "" if select.count is None else f":{select.count}"
     text += f"/{pool.kind}" + (f":{pool.grid[0]}x{pool.grid[1]}" if pool.grid else "")
+    text += "" if pool.share is None else f":{pool.share!r}"
     if crop is not None:
         text += f"/{crop.method.notation}:{crop.ratio!r}"
     return text

@@ -24,6 +24,7 @@ from free_video_llm.plans.methods import (
     PoolMethod,
     SelectorMethod,
 )
+from free_video_llm.plans.reducers import evs, max_min, vcast, vidcom2  # noqa: F401
 from free_video_llm.plans.selectors import aks, bolt, dpp, focus, gate, peaks  # noqa: F401
 
 Rules = Literal["corrected", "released"]
@@ -72,11 +73,13 @@ class Select:
 class Pool:
     """How a frame's side × side tokens become fewer.
 
-    `grid` (rows, columns) is for adaptive_2d_pool, and only for it.
+    `grid` (rows, columns) is for adaptive_2d_pool, and only for it; `share`, of all tokens of a
+    pathway's frames, for reducers, which keep tokens as they are.
     """
 
     kind: str = "concat"
     grid: tuple[int, int] | None = None
+    share: float | None = None
 
     def __post_init__(self) -> None:
         if (self.grid is not None) != self.method.takes_grid:
@@ -92,6 +95,26 @@ class Pool:
                     f"a grid is two whole numbers from 1 to 4096, not {shown(self.grid)}"
                 )
             object.__setattr__(self, "grid", grid)
+        self._check_share()
+
+    def _check_share(self) -> None:
+        if (self.share is not None) != self.method.takes_share:
+            taking = [method.name for method in POOLS if method.takes_share]
+            raise PlanError(
+                f"{', '.join(taking)} need a share of tokens, as in {taking[0]}:0.25, and only "
+                "they take one"
+            )
+        if self.share is not None:
+            number = isinstance(self.share, int | float) and not isinstance(self.share, bool)
+            if not number or not 0 < self.share <= 1:
+                raise PlanError(f"a share of tokens is above 0, at most 1, not {shown(self.share)}")
+            object.__setattr__(self, "share", float(self.share))
+
+    def count_kept(self, frames: int, side: int) -> int:
+        """Tokens that a reducer keeps of so many frames of side × side patches: the share of all,
+        at least one of each frame."""
+        every = frames * side**2
+        return max(min(frames, every), min(every, round((self.share or 0) * every)))
 
     @property
     def method(self) -> PoolMethod:
@@ -314,7 +337,9 @@ class Plan:
         """Tokens of each pathway for `frames` sampled frames of side × side patches."""
         kept = self.frames_per_pathway(frames)
         return {
-            p.name: (p.pool.method.times or kept[p.name]) * self.tokens_per_frame(p, side)
+            p.name: p.pool.count_kept(kept[p.name], side)
+            if p.pool.method.takes_share
+            else (p.pool.method.times or kept[p.name]) * self.tokens_per_frame(p, side)
             for p in self.pathways
         }
 

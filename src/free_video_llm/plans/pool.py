@@ -53,7 +53,7 @@ def pool_grid(tokens: torch.Tensor, setting: PoolSetting) -> torch.Tensor:
     frames, side = tokens.shape[:2]
     if setting.method.pool is not None:
         return setting.method.pool(tokens, setting.grid_of(side))
-    if setting.method.window == (1, 1):
+    if setting.method.window == (1, 1) or setting.method.keep is not None:
         return tokens
     rows, columns = setting.grid_of(side)
     table = window_table(side, setting).to(tokens.device)

@@ -34,7 +34,7 @@ def _overview(select: Select, rows: int = 4, columns: int = 4) -> Pathway:
     )
 
 
-_ROW = "spatial_1d_max_pool"
+_ROW, _SQUARE = "spatial_1d_max_pool", "spatial_2d_max_pool"
 _PAPER = "Free Video-LLM, arXiv 2410.10441"
 
 _TABLE: tuple[tuple[str, tuple[Pathway, ...], str, str], ...] = (
@@ -107,6 +107,18 @@ _TABLE: tuple[tuple[str, tuple[Pathway, ...], str, str], ...] = (
             _pathway("middle", _uniform(4), _ROW, Crop(ratio=0.8)),
         ),
         "4 prompt-guided frames without near-duplicates and 4 uniform ones, cropped",
+        "this project",
+    ),
+    (
+        "lean",
+        (_pathway("slow", Select(kind="bolt", count=4), _SQUARE),),
+        "4 frames at even steps of what the question finds, at a quarter of their tokens",
+        "this project, with the selector of BOLT, arXiv 2503.21483",
+    ),
+    (
+        "global",
+        (_pathway("slow", Select(kind="gate", count=8), _SQUARE),),
+        "8 frames, uniform unless some stand out: for questions about a whole clip",
         "this project",
     ),
 )
