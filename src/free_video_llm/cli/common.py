@@ -131,9 +131,9 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-candidates",
         type=positive,
-        default=1000,
+        default=3600,
         metavar="N",
-        help="of --fps, at most (default: 1000)",
+        help="of --fps, at most (default: 3600)",
     )
     group.add_argument(
         "--decode",
