@@ -16,7 +16,7 @@ from free_video_llm.samples import find
 from free_video_llm.video.late_pixels import RECENT, LatePixels
 from free_video_llm.video.parts import NotInPartsError, Parts
 from free_video_llm.video.read import read_frames
-from media import make_video
+from media import cut, make_video
 from tiny_checkpoints import write_original
 
 STAR = find("sample:star")
@@ -137,6 +137,19 @@ def test_a_file_whose_packets_do_not_name_its_frames_is_held(nothing_held, tmp_p
     video = llm.watch(source, frames=10)
     assert isinstance(video.frames.pixels, np.ndarray)
     assert len(video.frames) == 10
+
+
+def test_a_clip_that_is_shorter_than_it_says_gives_what_it_has(nothing_held, llm, tmp_path: Path):
+    """Its index is at its beginning and promises frames that are cut off."""
+    whole = make_video(
+        tmp_path / "whole.mp4", frames=120, container_options={"movflags": "faststart"}
+    )
+    path = cut(whole, tmp_path / "cut.mp4", 0.6)
+    wanted = read_frames(path, count=20, size=llm.towers.size)
+    assert wanted.total < 120
+    video = llm.watch(path, frames=20)
+    assert np.array_equal(np.asarray(video.frames.pixels), wanted.pixels)
+    assert video.frames.warnings == wanted.warnings
 
 
 def test_a_source_that_is_gone_is_said(nothing_held, llm, tmp_path: Path):

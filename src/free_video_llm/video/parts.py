@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from free_video_llm.errors import VideoError
 from free_video_llm.video.image_folder import find_pictures
 from free_video_llm.video.late_pixels import LatePixels
 from free_video_llm.video.read import (
@@ -68,7 +69,10 @@ class Parts:
         notes = dict.fromkeys(self._notes)
         for start in range(0, len(self), self.at_once):
             wanted = self._positions[start : start + self.at_once]
-            part = self._read(indices=wanted.tolist())
+            try:
+                part = self._read(indices=wanted.tolist())
+            except VideoError as error:  # what all of it gives, or what is amiss, reading all tells
+                raise NotInPartsError(str(error)) from None
             first = self._first or replace(
                 part, pixels=part.pixels[:1], seconds=part.seconds[:1], indices=part.indices[:1]
             )
