@@ -184,3 +184,55 @@ def test_it_is_asked_like_any_other(made, tmp_path: Path):
         video.ask(QUESTION, plan="prompt-3", max_new_tokens=5000)
     with pytest.raises(ConfigError, match=r"visual tokens of .* are its own, and selected"):
         _ = ours.image_llm
+
+
+def test_a_flat_config_as_older_repositories_have_it(tmp_path: Path):
+    """Qwen2.5-VL's on the Hub has the language model's values beside those of the whole."""
+    import json
+
+    kind = KINDS["qwen2_5_vl"]
+    write_model(tmp_path, kind)
+    nested = VideoLLM.from_pretrained(tmp_path, scorer="tiny", **kind.options)
+    data = json.loads((tmp_path / "config.json").read_text())
+    text = data.pop("text_config")
+    rope = text.pop("rope_parameters")
+    old = {"rope_theta": rope["rope_theta"],
+           "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({**text, **data, **old}))
+    flat = VideoLLM.from_pretrained(tmp_path, scorer="tiny", **kind.options)
+    answers = [
+        llm.watch(clip(llm.towers.size)).ask(QUESTION, plan="prompt-3", max_new_tokens=8).token_ids
+        for llm in (nested, flat)
+    ]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("case", ["no template", "pixels", "images", "level", "square", "pickle"])
+def test_what_does_not_fit_is_one_line(tmp_path: Path, case: str):
+    import json
+
+    from free_video_llm import CheckpointError
+
+    name = "internvl" if case in ("square", "pixels") else "qwen3_vl"
+    write_model(tmp_path, KINDS[name])
+    config, options, words = json.loads((tmp_path / "config.json").read_text()), {}, ""
+    if case == "no template":
+        (tmp_path / "chat_template.jinja").unlink()
+        words = "has no chat template"
+    elif case == "pixels":
+        options, words = {"max_pixels": 5000}, "frames have one size"
+    elif case == "images":
+        options, words = {"max_images": 3}, "max_images is for models that are shown pictures"
+    elif case == "level":
+        config["model_type"] = "paligemma"
+        options, words = {"level": "tokens"}, "is asked at the level of pictures, not of tokens"
+    elif case == "square":
+        config["vision_config"]["image_size"] = [112, 56]
+        words = "image_size is a whole number"
+    else:
+        (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+        words = "read from safetensors alone"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises((CheckpointError, ConfigError), match=words) as caught:
+        VideoLLM.from_pretrained(tmp_path, scorer="tiny", **options)
+    assert "\n" not in str(caught.value)
