@@ -1,7 +1,12 @@
-"""What a question costs on a GPU with a full-size LLaVA-1.6-7B of random weights, in one file.
+"""What a question costs on a GPU with a full-size model of random weights, in one file.
 
     python bench/gpu.py                                           # minutes, a card of 40 GB
+    python bench/gpu.py --model qwen2.5-vl                        # or llava-onevision
     python bench/gpu.py --size small --device cpu --dtype float32   # that it runs
+
+LLaVA-1.6-7B, LLaVA-OneVision-7B (SigLIP so400m, Qwen2-7B) and Qwen2.5-VL-7B. Against transformers'
+own path and the bare passes: the family's encoder over every frame, and its `generate` over the
+same tokens.
 
 Needs torch, transformers, numpy and this package (PyAV with it). Random weights of the real classes
 and sizes: cost does not depend on their values. Writes a table as Markdown and the figures as JSON.
@@ -10,17 +15,21 @@ and sizes: cost does not depend on their values. Writes a table as Markdown and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
 import transformers
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -30,15 +39,29 @@ from transformers import (
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
 )
 
 from free_video_llm import Plan, VideoLLM
+from free_video_llm.answer import Answer
+from free_video_llm.asking import Asked, frames_of
 from free_video_llm.encoder.clip_scorer import ClipScorer
+from free_video_llm.encoder.llm_tower import TokenTower
+from free_video_llm.encoder.siglip_scorer import HALF
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.llm.generate import ImageLLM
+from free_video_llm.llm.selected_tokens import SeenFrames, SelectedTokensLLM
 from free_video_llm.llm.tokenizer import load_tokenizer
+from free_video_llm.models.checkpoint import Opened
 from free_video_llm.models.folder import TINY
 from free_video_llm.models.load import Loaded
+from free_video_llm.models.options import LoadOptions
+from free_video_llm.models.qwen_vl import QwenVL
+from free_video_llm.pipeline import Video
 from free_video_llm.video.read import read_frames
 
 FRAMES = 50
@@ -64,7 +87,108 @@ SIZES = {
 }
 
 
-def random_model(size: Size, device: torch.device, dtype: torch.dtype) -> VideoLLM:
+@contextlib.contextmanager
+def made_of(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Models are made on this device, of this type."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def small_scorer(device: torch.device, dtype: torch.dtype, *, small: bool) -> ClipScorer:
+    """A CLIP ViT-B/32, as it scores where the model has no text encoder."""
+    layers = 1 if small else 12
+    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 1 + layers,
+              "num_attention_heads": 12, "image_size": 224, "patch_size": 32}  # fmt: skip
+    text = {"hidden_size": 512, "num_hidden_layers": layers, "num_attention_heads": 8,
+            "intermediate_size": 2048}  # fmt: skip
+    with made_of(device, dtype):
+        clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=512))
+    return ClipScorer(clip.eval(), CLIPTokenizer.from_pretrained(TINY / "clip"))
+
+
+def qwen2_7b(*, small: bool) -> dict[str, Any]:
+    """The sizes of Qwen2-7B and Qwen2.5-7B."""
+    if small:
+        return {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 32064,
+                "max_position_embeddings": 32768}  # fmt: skip
+    return {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+            "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064,
+            "max_position_embeddings": 32768}  # fmt: skip
+
+
+def random_onevision(size: str, device: torch.device, dtype: torch.dtype) -> VideoLLM:
+    """LLaVA-OneVision-7B."""
+    small = size == "small"
+    vision = {"model_type": "siglip_vision_model", "hidden_size": 64 if small else 1152,
+              "intermediate_size": 128 if small else 4304, "num_hidden_layers": 2 if small else 26,
+              "num_attention_heads": 1 if small else 16, "patch_size": 14,
+              "image_size": 112 if small else 384, "vision_use_head": False}  # fmt: skip
+    text = {"model_type": "qwen2", **qwen2_7b(small=small)}
+    config = LlavaOnevisionConfig(vision_config=vision, text_config=text, image_token_index=32000,
+                                  video_token_index=32001, vision_feature_layer=-1)  # fmt: skip
+    with made_of(device, dtype):
+        model = LlavaOnevisionForConditionalGeneration(config).eval()
+    model.generation_config.eos_token_id = None
+    towers = Towers(
+        scorer=small_scorer(device, dtype, small=small), llm_tower=model.model.vision_tower,
+        feature_layer=-1, normalisation=HALF,
+    )  # fmt: skip
+    llm = ImageLLM(model, load_tokenizer(TINY), after_image=model.model.image_newline)
+    return VideoLLM(Loaded("LLaVA-OneVision", "memory", Path(), towers, llm, "image_seq_v3"))
+
+
+def random_qwen(size: str, device: torch.device, dtype: torch.dtype) -> VideoLLM:
+    """Qwen2.5-VL-7B, its frames of 448 px."""
+    small = size == "small"
+    text = qwen2_7b(small=small)
+    head = text["hidden_size"] // text["num_attention_heads"]
+    vision = {"depth": 2 if small else 32, "hidden_size": 64 if small else 1280,
+              "intermediate_size": 128 if small else 3420, "num_heads": 2 if small else 16,
+              "out_hidden_size": text["hidden_size"], "patch_size": 14, "spatial_merge_size": 2,
+              "window_size": 112, "fullatt_block_indexes": [1] if small else [7, 15, 23, 31],
+              "tokens_per_second": 2}  # fmt: skip
+    sections = [head // 8, 3 * head // 16, head // 2 - head // 8 - 3 * head // 16]
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e6,
+                               "mrope_section": sections}  # fmt: skip
+    marks = ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>"]
+    words = {word: number for number, word in enumerate(["<unk>", "<pad>", *marks])}
+    table = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    table.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=table, unk_token="<unk>", pad_token="<pad>",
+        additional_special_tokens=marks,
+    )  # fmt: skip
+    config = Qwen2_5_VLConfig(
+        vision_config=vision, text_config=text, image_token_id=words["<|image_pad|>"],
+        vision_start_token_id=words["<|vision_start|>"], video_token_id=31000,
+        vision_end_token_id=words["<|vision_end|>"],
+    )  # fmt: skip
+    with made_of(device, dtype):
+        model = Qwen2_5_VLForConditionalGeneration(config).eval()
+    model.generation_config.eos_token_id = None
+    family, scorer = QwenVL(), small_scorer(device, dtype, small=small)
+    opened = Opened(folder=Path("nowhere"), layout="memory", config=config, scorer=None,
+                    conv_mode="chat")  # fmt: skip
+    tower = family.tower(model, opened, LoadOptions(max_pixels=112 * 112 if small else None))
+    llm = SelectedTokensLLM(model, tokenizer, QWEN_TEMPLATE, family.wiring(model, tower, tokenizer))
+    towers = Towers(scorer=scorer, llm_tower=tower)
+    return VideoLLM(Loaded("Qwen2.5-VL", "memory", Path(), towers, llm, "chat"))
+
+
+QWEN_TEMPLATE = (
+    "{% for m in messages %}{% for part in m['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }} {% else %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% endif %}{% endfor %}{% endfor %}"
+)
+
+
+def random_llava(size: Size, device: torch.device, dtype: torch.dtype) -> VideoLLM:
     """A LLaVA-1.6 whose tower was fine-tuned, with the CLIP model that it came from."""
     width, inner, layers = size.tower
     vision = {
@@ -84,15 +208,10 @@ def random_model(size: Size, device: torch.device, dtype: torch.dtype) -> VideoL
     config = LlavaNextConfig(
         vision_config=CLIPVisionConfig(**vision), text_config=llama, image_token_index=32000
     )
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=768))
-            model = LlavaNextForConditionalGeneration(config)
-            model.model.vision_tower = CLIPVisionModel(config.vision_config)
-    finally:
-        torch.set_default_dtype(usual)
+    with made_of(device, dtype):
+        clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=768))
+        model = LlavaNextForConditionalGeneration(config)
+        model.model.vision_tower = CLIPVisionModel(config.vision_config)
     model.generation_config.eos_token_id = None  # random words never end
     words = CLIPTokenizer.from_pretrained(TINY / "clip")
     towers = Towers(
@@ -146,17 +265,27 @@ class Bench:
 
 
 @torch.inference_mode()
-def bare_passes(llm: VideoLLM, pixels: np.ndarray, embeds: torch.Tensor) -> None:
+def bare_passes(llm: VideoLLM, pixels: np.ndarray, inputs: dict[str, Any]) -> None:
     """The tower over every frame, and transformers' own generate over the same tokens."""
-    towers, model = llm.towers, llm.image_llm.model
-    images = towers.normalisation(torch.from_numpy(pixels).to(towers.device))
-    images = images.to(towers.llm_tower.dtype)
+    towers, model = llm.towers, llm.token_llm.model
+    images = towers.normalisation(torch.from_numpy(pixels).to(towers.device)).to(towers.dtype)
+    look = towers.own.look if isinstance(towers.own, TokenTower) else towers.llm_tower
     for first in range(0, len(images), 32):
-        towers.llm_tower(images[first : first + 32])
-    model.generate(
-        inputs_embeds=embeds[None], attention_mask=torch.ones(1, len(embeds), device=embeds.device),
-        max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0,
-    )  # fmt: skip
+        look(images[first : first + 32])
+    model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+
+
+@torch.inference_mode()
+def inputs_of(llm: VideoLLM, video: Video, answer: Answer) -> dict[str, Any]:
+    """What transformers' generate is given for the tokens of an answer."""
+    if isinstance(llm.token_llm, SelectedTokensLLM):
+        asked = Asked(question=QUESTIONS[0], options=(), frames=video.frames, side=0,
+                      tokens=answer.visual_tokens, notes=(), seconds={})  # fmt: skip
+        return llm.token_llm.inputs_of(SeenFrames(frames_of(asked), QUESTIONS[0]))
+    ids = llm.image_llm.tokenize(f"<image> {QUESTIONS[0]}")
+    embeds = llm.image_llm.embed(ids, answer.visual_tokens.embeds)
+    mask = torch.ones(1, len(embeds), device=embeds.device)
+    return {"inputs_embeds": embeds[None], "attention_mask": mask}
 
 
 def run(llm: VideoLLM, path: Path, repeats: int) -> Bench:
@@ -179,11 +308,9 @@ def run(llm: VideoLLM, path: Path, repeats: int) -> Bench:
     nexts = iter(QUESTIONS * (repeats + 2))
     bench.seconds("next question on the same video", lambda: video.ask(next(nexts), **ask))
     pixels = read_frames(path, count=FRAMES, size=llm.towers.size).pixels
-    ids = llm.image_llm.tokenize(f"<image> {QUESTIONS[0]}")
-    embeds = llm.image_llm.embed(ids, answer.visual_tokens.embeds)
     bare = bench.seconds(
         "bare: transformers' tower over the frames and generate over the same tokens",
-        lambda: bare_passes(llm, pixels, embeds),
+        lambda: bare_passes(llm, pixels, inputs_of(llm, video, answer)),
         "nothing decoded, no scoring model",
     )
     bench.rows.append(("first question ÷ bare", whole / bare, "a ratio"))
@@ -225,8 +352,16 @@ def table(bench: Bench, where: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+MODELS: dict[str, Callable[[str, torch.device, torch.dtype], VideoLLM]] = {
+    "llava-1.6": lambda size, *where: random_llava(SIZES[size], *where),
+    "llava-onevision": random_onevision,
+    "qwen2.5-vl": random_qwen,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=MODELS, default="llava-1.6")
     parser.add_argument("--size", choices=SIZES, default="7b")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
@@ -237,12 +372,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     start = time.perf_counter()
-    llm = random_model(SIZES[options.size], device, dtype)
+    llm = MODELS[options.model](options.size, device, dtype)
     print(f"model of random weights made in {time.perf_counter() - start:.0f} s", flush=True)
     bench = run(llm, make_clip(options.out / "clip.mp4"), options.repeats)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     where = (
-        f"LLaVA-1.6-{options.size} of random weights, {options.dtype}, {card}, "
+        f"{options.model}-{options.size} of random weights, {options.dtype}, {card}, "
         f"torch {torch.__version__}, transformers {transformers.__version__}, medians of "
         f"{options.repeats}"
     )

@@ -96,7 +96,7 @@ def ask_with_selected(
     """Answers of a model that is given some of its own tokens of each kept frame. Raises as
     `SelectedTokensLLM.generate` does."""
     requests = [
-        SeenFrames(_frames_of(one), question_text(one.question, one.options)) for one in asked
+        SeenFrames(frames_of(one), question_text(one.question, one.options)) for one in asked
     ]
     generations = llm.generate(requests, decoding)
     return [
@@ -105,7 +105,7 @@ def ask_with_selected(
     ]
 
 
-def _frames_of(one: Asked) -> tuple[SeenFrame, ...]:
+def frames_of(one: Asked) -> tuple[SeenFrame, ...]:
     """The frames of every pathway, in the order of their tokens."""
     tokens, found = one.tokens, []
     runs = torch.stack([tokens.pathway, tokens.frame], 1)

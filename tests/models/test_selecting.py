@@ -66,12 +66,12 @@ def test_all_frames_and_all_tokens_are_transformers_own_path(made):
 
 
 def request_of(answer, frames):
-    from free_video_llm.asking import Asked, _frames_of
+    from free_video_llm.asking import Asked, frames_of
     from free_video_llm.llm.selected_tokens import SeenFrames
 
     asked = Asked(question=QUESTION, options=(), frames=frames, side=0,
                   tokens=answer.visual_tokens, notes=(), seconds={})  # fmt: skip
-    return SeenFrames(_frames_of(asked), QUESTION)
+    return SeenFrames(frames_of(asked), QUESTION)
 
 
 PLANS = {
