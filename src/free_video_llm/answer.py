@@ -14,7 +14,7 @@ import numpy as np
 from free_video_llm.errors import check_keywords, shown
 from free_video_llm.llm.chat import ChatPicture
 from free_video_llm.plans.apply import Look, VisualTokens
-from free_video_llm.plans.plan import Plan
+from free_video_llm.plans.plan import Pathway, Plan
 from free_video_llm.video.read import Frames
 
 Unit = Literal["tokens", "patches"]
@@ -44,7 +44,7 @@ class KeptFrame:
 
 @dataclass(frozen=True, eq=False)
 class PathwayEvidence:
-    """What one pathway gave the language model."""
+    """What one pathway gave the model; `cropped`, whether parts of its frames were left out."""
 
     name: str
     tokens: int
@@ -157,10 +157,13 @@ def gather_evidence(
                     _true_grid(look, grid),
                 )
             )
-        parts.append(
-            PathwayEvidence(pathway.name, len(mine), pathway.crop is not None, tuple(kept))
-        )
+        parts.append(PathwayEvidence(pathway.name, len(mine), _leaves_out(pathway), tuple(kept)))
     return Evidence(frames, scores, tuple(parts), len(frames) * side * side, unit)
+
+
+def _leaves_out(pathway: Pathway) -> bool:
+    """Whether a part of a frame is not in a pathway's tokens."""
+    return pathway.crop is not None or pathway.pool.method.takes_share
 
 
 def _true_grid(look: Look, grid: tuple[int, int]) -> np.ndarray | None:
