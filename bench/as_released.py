@@ -74,7 +74,7 @@ def visual_tokens(
         pooled = pool_grid(tokens[which], pathway.pool).reshape(len(which), side // 2, side, -1)
         kept = [
             grid[box.top : box.bottom, box.left : box.right].flatten(0, 1)
-            for grid, box in zip(pooled, kept_cells(similarity, pathway.crop)[1])
+            for grid, box in zip(pooled, kept_cells(similarity, pathway.crop, rules="released")[1])
         ]
         return torch.cat(kept)
 

@@ -15,7 +15,7 @@ def divided(weights: torch.Tensor, total: int, *, most: int) -> list[int]:
     Examples:
         >>> import torch
         >>> divided(torch.tensor([1.0, 1.0, 2.0]), 6, most=10)
-        [2, 1, 3]
+        [2, 2, 2]
         >>> divided(torch.tensor([0.0, 0.0, 5.0]), 8, most=4)
         [2, 2, 4]
     """
