@@ -54,7 +54,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="Hub id or folder, LLaVA's original layout or transformers'; or behind a server: "
         "openai:NAME, ollama:NAME, lmstudio:, llamacpp:, vllm:, sglang: (fvl models); "
-        "default: $FVL_MODEL; for a bundled clip tiny, the embedded model",
+        "default: $FVL_MODEL, or the model of one's settings; for a bundled clip tiny, the "
+        "embedded one",
     )
     group.add_argument(
         "--scorer",

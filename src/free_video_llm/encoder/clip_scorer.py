@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +13,11 @@ from free_video_llm.encoder.layers import class_token_after
 from free_video_llm.encoder.pixels import Normalisation
 from free_video_llm.encoder.scorer import PromptVector, VisionScorer
 
-if TYPE_CHECKING:
-    pass
-
 
 class ClipScorer(VisionScorer):
     """A whole CLIP model with its tokenizer; see `Scorer`."""
 
     usual = Normalisation()
-
-    @property
-    def tokens(self) -> int:
-        """States of a frame: the class token and the patches."""
-        return 1 + self.side**2
 
     @property
     def joined(self) -> int:

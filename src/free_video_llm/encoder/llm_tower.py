@@ -16,20 +16,17 @@ from free_video_llm.encoder.layers import hidden_states
 from free_video_llm.encoder.pixels import Normalisation
 
 
-class LLMTower(Protocol):
-    """The vision encoder that the language model was trained with.
+class Looking(Protocol):
+    """A vision encoder that gives states of frames.
 
     Attributes:
-        module: its weights, which tell it from others.
         normalisation: of the pixels.
         size: height and width in pixels of the frames that it takes.
         side: states along one side of a frame.
         tokens: states of a frame, those before the patches (CLIP's class token) included.
         width: numbers of a state.
-        frame_bytes: memory that a frame takes on its way through, at most.
     """
 
-    module: Any
     normalisation: Normalisation
 
     @property
@@ -40,12 +37,24 @@ class LLMTower(Protocol):
     def tokens(self) -> int: ...
     @property
     def width(self) -> int: ...
-    @property
-    def frame_bytes(self) -> int: ...
 
     def states(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 [n,size,size,3] on the tower's device to [n,tokens,width]."""
+        """uint8 [n,size,size,3] to [n,tokens,width]."""
         ...
+
+
+class LLMTower(Looking, Protocol):
+    """The vision encoder that the language model was trained with; frames are on its device.
+
+    Attributes:
+        module: its weights, which tell it from others.
+        frame_bytes: memory that a frame takes on its way through, at most.
+    """
+
+    module: Any
+
+    @property
+    def frame_bytes(self) -> int: ...
 
 
 class HiddenStateTower:

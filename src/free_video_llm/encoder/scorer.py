@@ -14,6 +14,7 @@ import torch
 
 from free_video_llm.encoder.features import PatchSpace
 from free_video_llm.encoder.layers import hidden_states
+from free_video_llm.encoder.llm_tower import HiddenStateTower, Looking
 from free_video_llm.encoder.pixels import Normalisation, scaled
 
 
@@ -28,43 +29,26 @@ class PromptVector:
     truncated: bool = False
 
 
-class Scorer(Protocol):
-    """What scores frames and patches against a question.
+class Scorer(Looking, Protocol):
+    """What scores frames and patches against a question. Frames of other sizes are scaled.
 
     Attributes:
         model: transformers' model, whose weights tell the scorer from others.
         tower: its vision encoder; where the LLM's own has the same weights, one pass serves both.
-        normalisation: of the pixels.
         before_last: the number of the hidden state that `states` gives.
-        tokens: states of a frame.
-        size: height and width in pixels of the frames that it takes.
-        side: patches along one side of a frame.
-        width: of its states; `joined` of its vectors.
+        joined: numbers of its vectors.
         state_bytes: that a frame's states take.
     """
 
     model: Any
     tower: Any
-    normalisation: Normalisation
 
     @property
-    def size(self) -> int: ...
-    @property
-    def side(self) -> int: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
     def before_last(self) -> int: ...
-    @property
-    def width(self) -> int: ...
     @property
     def joined(self) -> int: ...
     @property
     def state_bytes(self) -> int: ...
-
-    def states(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 [n,H,W,3] to states [n,N,C] from which `frames` and `joint` go on."""
-        ...
 
     def frames(self, states: torch.Tensor) -> torch.Tensor:
         """States to unit vectors [n,P] of whole frames."""
@@ -83,8 +67,9 @@ class Scorer(Protocol):
         ...
 
 
-class VisionScorer:
-    """What scorers of transformers have in common: a vision encoder beside a text encoder.
+class VisionScorer(HiddenStateTower):
+    """What scorers of transformers have in common: a vision encoder beside a text encoder, read
+    before its last layer.
 
     Args:
         model: transformers', with `vision_model`.
@@ -97,35 +82,16 @@ class VisionScorer:
     def __init__(
         self, model: Any, tokenizer: Any, normalisation: Normalisation | None = None
     ) -> None:
+        layers = len(model.vision_model.encoder.layers)
+        super().__init__(model.vision_model, layers - 1, normalisation or self.usual)
         self.model: Any = model.eval()
         self.tower: Any = model.vision_model
         self.tokenizer = tokenizer
-        self.normalisation = normalisation or self.usual
-
-    @property
-    def size(self) -> int:
-        """Height and width in pixels of the frames that it takes."""
-        return int(self.tower.config.image_size)
-
-    @property
-    def side(self) -> int:
-        """Patches along one side of a frame."""
-        return self.size // int(self.tower.config.patch_size)
-
-    @property
-    def tokens(self) -> int:
-        """States of a frame."""
-        raise NotImplementedError
-
-    @property
-    def width(self) -> int:
-        """Of its hidden states."""
-        return int(self.tower.config.hidden_size)
 
     @property
     def before_last(self) -> int:
         """The number of the hidden state that `states` gives."""
-        return len(self.tower.encoder.layers) - 1
+        return self.wanted
 
     @property
     def state_bytes(self) -> int:
@@ -135,4 +101,4 @@ class VisionScorer:
     def states(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [n,H,W,3] to states [n,N,C] before the last layer. Other sizes are scaled."""
         images = scaled(self.normalisation(pixels.to(self.tower.device)), self.size)
-        return hidden_states(self.tower, images, {self.before_last})[self.before_last]
+        return hidden_states(self.tower, images, {self.wanted})[self.wanted]

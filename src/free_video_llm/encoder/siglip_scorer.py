@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,6 @@ from free_video_llm.encoder.features import PatchSpace
 from free_video_llm.encoder.finite import check_finite
 from free_video_llm.encoder.pixels import Normalisation
 from free_video_llm.encoder.scorer import PromptVector, VisionScorer
-
-if TYPE_CHECKING:
-    pass
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 #: Patches that the head looks at in one go: bounds memory.
@@ -31,11 +28,6 @@ class SiglipScorer(VisionScorer):
     """A whole SigLIP model with its tokenizer; see `Scorer`."""
 
     usual = HALF
-
-    @property
-    def tokens(self) -> int:
-        """States of a frame: its patches."""
-        return self.side**2
 
     @property
     def joined(self) -> int:

@@ -18,7 +18,7 @@ from free_video_llm.encoder.features import LateStates, PatchSpace, VideoFeature
 from free_video_llm.encoder.fingerprint import fingerprint
 from free_video_llm.encoder.finite import check_finite
 from free_video_llm.encoder.layers import hidden_states
-from free_video_llm.encoder.llm_tower import HiddenStateTower, LLMTower
+from free_video_llm.encoder.llm_tower import HiddenStateTower, LLMTower, Looking
 from free_video_llm.encoder.pixels import Normalisation
 from free_video_llm.encoder.scorer import PromptVector, Scorer
 from free_video_llm.profiling.memory import free_bytes
@@ -163,22 +163,24 @@ class Towers:
         """States of frames that pass the LLM's tower when they are kept."""
         return LateStates(functools.partial(self.look_at, pixels), self.tokens, self.own.width)
 
-    @torch.inference_mode()
     def look_at(self, pixels: AnyPixels, frames: Sequence[int]) -> torch.Tensor:
         """States [n,N,C] of some frames at the layer that the LLM's projector reads."""
+        return self._again(self.own, pixels, frames)
+
+    def score_at(self, pixels: AnyPixels, frames: Sequence[int]) -> torch.Tensor:
+        """States [n,N',C'] of some frames before the scorer's last layer."""
+        return self._again(self.scorer, pixels, frames)
+
+    @torch.inference_mode()
+    def _again(self, tower: Looking, pixels: AnyPixels, frames: Sequence[int]) -> torch.Tensor:
+        """States of some frames, a few of them at a time, on the LLM tower's device."""
         batch, found = self.batch_size(), []
         for start in range(0, len(frames), batch):
             some = torch.from_numpy(pixels[list(frames[start : start + batch])]).to(self.device)
-            found.append(self.own.states(some))
+            found.append(tower.states(some).to(self.device))
         states = torch.cat(found)
         check_finite("vision encoder", states[:, :1])
         return states
-
-    @torch.inference_mode()
-    def score_at(self, pixels: AnyPixels, frames: Sequence[int]) -> torch.Tensor:
-        """States [n,N',C'] of some frames before the scorer's last layer."""
-        some = torch.from_numpy(pixels[list(frames)]).to(self.device)
-        return self.scorer.states(some).to(self.device)
 
     def light_features(self, vectors: torch.Tensor, pixels: AnyPixels) -> VideoFeatures:
         """Features of frames of which only the vectors [T,P] are held; what else is needed of a

@@ -63,6 +63,10 @@ class Whole:
     frames: int
 
 
+def _nothing_more(whole: Whole) -> dict[str, torch.Tensor]:
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
     """How a family puts a frame into its prompt, and its tokens into its model.
@@ -75,7 +79,7 @@ class Wiring:
         tokens: of a whole frame.
         words: says a frame's time, before it.
         encoded: the given tokens of each frame to what the model takes as its encoder's output.
-        arguments: other inputs, for a prompt of which not all is given.
+        arguments: other inputs, for a prompt of which not all is given; none for most.
     """
 
     image_id: int
@@ -85,7 +89,7 @@ class Wiring:
     tokens: int
     words: Callable[[float], str]
     encoded: Callable[[Sequence[torch.Tensor]], Any]
-    arguments: Callable[[Whole], dict[str, Any]]
+    arguments: Callable[[Whole], dict[str, torch.Tensor]] = _nothing_more
 
 
 class SelectedTokensLLM:

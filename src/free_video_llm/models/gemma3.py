@@ -6,7 +6,6 @@ frame do so too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from free_video_llm.models.options import LoadOptions
 from free_video_llm.models.selecting import (
     OpenedToSelect,
     SelectingFamily,
+    as_one,
     frame_at,
     grid_side,
 )
@@ -59,7 +59,7 @@ class Gemma3(SelectingFamily):
             closing=f"{end}\n\n",
             tokens=tower.tokens,
             words=frame_at,
-            encoded=_encoded,
+            encoded=as_one,
             arguments=_both_ways,
         )
 
@@ -70,9 +70,3 @@ register_family(Gemma3())
 def _both_ways(whole: Whole) -> dict[str, torch.Tensor]:
     """Where visual tokens stand, which look at each other within a frame."""
     return {"token_type_ids": whole.visual[:, whole.given].long()}
-
-
-def _encoded(tokens: Sequence[torch.Tensor]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-    return BaseModelOutputWithPooling(pooler_output=torch.cat(list(tokens))[None])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import torch
 
 from free_video_llm.encoder.llm_tower import TokenTower
 from free_video_llm.encoder.pixels import Normalisation
@@ -16,6 +13,7 @@ from free_video_llm.models.options import LoadOptions
 from free_video_llm.models.selecting import (
     OpenedToSelect,
     SelectingFamily,
+    as_one,
     frame_at,
     grid_side,
 )
@@ -58,8 +56,7 @@ class InternVL(SelectingFamily):
             closing=getattr(tokenizer, "end_image_token", None) or "</img>",
             tokens=tower.tokens,
             words=frame_at,
-            encoded=_encoded,
-            arguments=lambda whole: {},
+            encoded=as_one,
         )
 
 
@@ -68,9 +65,3 @@ register_family(InternVL())
 
 def _one(sides: Any) -> int:
     return int(sides[0] if isinstance(sides, list | tuple) else sides)
-
-
-def _encoded(tokens: Sequence[torch.Tensor]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-    return BaseModelOutputWithPooling(pooler_output=torch.cat(list(tokens))[None])

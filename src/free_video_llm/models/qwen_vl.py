@@ -24,6 +24,7 @@ from free_video_llm.models.selecting import (
     OpenedToSelect,
     SelectingFamily,
     frame_at,
+    one_by_one,
 )
 
 #: Of a frame, unless `max_pixels` says otherwise: 256 tokens of Qwen2.5-VL, 196 of Qwen3-VL.
@@ -123,13 +124,11 @@ def patchify(images: torch.Tensor, *, patch: int, merge: int, times: int) -> tor
 
 
 def _encoded(model: Any, tokens: Sequence[torch.Tensor]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
     layers = 1 + len(_deepstack(model))
     split = [frame.chunk(layers, -1) for frame in tokens]
     first = [frame[0] for frame in split]
     if layers == 1:
-        return BaseModelOutputWithPooling(pooler_output=first)
+        return one_by_one(first)
     from transformers.models.qwen3_vl.modeling_qwen3_vl import (
         BaseModelOutputWithDeepstackFeatures,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from free_video_llm.encoder.llm_tower import TokenTower
 from free_video_llm.encoder.tower import Towers
@@ -87,6 +89,21 @@ class SelectingFamily(ABC):
     @abstractmethod
     def wiring(self, model: Any, tower: TokenTower, tokenizer: Any) -> Wiring:
         """How its tokens and its prompt go together."""
+
+
+def as_one(tokens: Sequence[torch.Tensor]) -> Any:
+    """The given tokens of all frames as one tensor [1,L,D], for models that take images of equal
+    size; how many are of which frame, the prompt says."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    return BaseModelOutputWithPooling(pooler_output=torch.cat(list(tokens))[None])
+
+
+def one_by_one(tokens: Sequence[torch.Tensor]) -> Any:
+    """The same as a list of [k,D], for models that take images of any size."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    return BaseModelOutputWithPooling(pooler_output=list(tokens))
 
 
 def frame_at(second: float) -> str:

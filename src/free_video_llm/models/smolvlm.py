@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from free_video_llm.models.selecting import (
     OpenedToSelect,
     SelectingFamily,
     grid_side,
+    one_by_one,
 )
 
 #: What its processor writes before and after a picture that is not cut into tiles.
@@ -55,8 +55,7 @@ class SmolVLM(SelectingFamily):
             closing=_CLOSING,
             tokens=tower.tokens,
             words=_from,
-            encoded=_encoded,
-            arguments=lambda whole: {},
+            encoded=one_by_one,
         )
 
 
@@ -74,9 +73,3 @@ def _look(model: Any, images: torch.Tensor) -> torch.Tensor:
     seen = model.model.get_image_features(images[None], return_dict=True)
     tokens = torch.cat(seen.pooler_output)
     return tokens.reshape(len(images), -1, tokens.shape[-1])
-
-
-def _encoded(tokens: Sequence[torch.Tensor]) -> Any:
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-    return BaseModelOutputWithPooling(pooler_output=list(tokens))

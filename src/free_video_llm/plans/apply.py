@@ -200,13 +200,13 @@ def _selected(work: _Work, pathway: Pathway, frames: list[int]) -> _Part:
     table, real = windows(features.side, pathway.pool)
     cells, looks = _kept(work, pathway, frames)
     with work.stopwatch.step("project"):
-        embeds, places = _project_none(features, frames, cells, table, real)
+        embeds, places = _picked_tokens(features, frames, cells, table, real)
     frame_of = torch.tensor(frames, dtype=torch.long).repeat_interleave(cells.shape[1])
     region = _cell_bounds(features.side, places.flatten()[:, None])
     return _Part(embeds.flatten(0, 1), frame_of, region, looks, places.flatten())
 
 
-def _project_none(
+def _picked_tokens(
     features: VideoFeatures,
     frames: list[int],
     cells: torch.Tensor,

@@ -6,6 +6,7 @@ few.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ class LatePixels:
         count: T.
         size: pixels of a side.
         decode: some frames, ascending and each once, to their pixels [n,size,size,3].
+
+    May be used from several threads. It can be pickled, without the frames that it holds.
     """
 
     dtype = np.dtype(np.uint8)
@@ -35,6 +38,14 @@ class LatePixels:
         self.shape = (count, size, size, 3)
         self._decode = decode
         self._recent: OrderedDict[int, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lock": None, "_recent": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -42,7 +53,8 @@ class LatePixels:
     @property
     def nbytes(self) -> int:
         """Bytes that are held."""
-        return sum(frame.nbytes for frame in self._recent.values())
+        with self._lock:
+            return sum(frame.nbytes for frame in self._recent.values())
 
     def __getitem__(self, which: int | slice | Sequence[int]) -> Pixels:
         """One frame [size,size,3], or several [n,size,size,3]. Raises VideoError where the source
@@ -64,14 +76,15 @@ class LatePixels:
         for frame in frames:
             if not 0 <= frame < len(self):
                 raise IndexError(f"frame {frame} of {len(self)}")
-        missing = sorted(set(frames) - set(self._recent))
-        found = dict(zip(missing, self._decode(missing), strict=True)) if missing else {}
-        taken = [found[frame] if frame in found else self._recent[frame] for frame in frames]
-        for frame, pixels in zip(frames, taken, strict=True):
-            if frame in self._recent:
-                self._recent.move_to_end(frame)
-            else:  # a copy: a part of a larger array would keep all of it
-                self._recent[frame] = pixels.copy()
-        while len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
+        with self._lock:  # pictures are drawn while the next question is asked
+            missing = sorted(set(frames) - set(self._recent))
+            found = dict(zip(missing, self._decode(missing), strict=True)) if missing else {}
+            taken = [found[frame] if frame in found else self._recent[frame] for frame in frames]
+            for frame, pixels in zip(frames, taken, strict=True):
+                if frame in self._recent:
+                    self._recent.move_to_end(frame)
+                else:  # a copy: a part of a larger array would keep all of it
+                    self._recent[frame] = pixels.copy()
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
         return np.stack(taken) if taken else np.empty((0, *self.shape[1:]), np.uint8)
