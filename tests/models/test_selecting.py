@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -236,3 +237,34 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, case: str):
     with pytest.raises((CheckpointError, ConfigError), match=words) as caught:
         VideoLLM.from_pretrained(tmp_path, scorer="tiny", **options)
     assert "\n" not in str(caught.value)
+
+
+def test_gemma_3_can_be_shown_pictures_instead(tmp_path: Path):
+    """By its own processor, whose tokenizer names its marks; the prompt begins once."""
+    import json
+
+    write_model(tmp_path, KINDS["gemma3"])
+    pictures = {"processor_class": "Gemma3Processor", "size": {"height": 64, "width": 64},
+                "image_processor_type": "Gemma3ImageProcessor"}  # fmt: skip
+    about = json.loads((tmp_path / "preprocessor_config.json").read_text()) | pictures
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    (tmp_path / "processor_config.json").write_text(
+        json.dumps({"processor_class": "Gemma3Processor", "image_seq_length": 16})
+    )
+    words = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    words.pop("additional_special_tokens", None)
+    words |= {"bos_token": "<bos>", "extra_special_tokens": {
+        "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>"}}  # fmt: skip
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(words))
+    llm = VideoLLM.from_pretrained(tmp_path, scorer="tiny", level="pictures")
+    video = llm.watch("sample:star", frames=6)
+    answer = video.ask(QUESTION, plan="prompt-3", max_new_tokens=4)
+    assert len(answer.pictures) == 3
+    request = SimpleNamespace(pictures=answer.pictures, text=QUESTION)
+    ids = llm.picture_llm.inputs_of(request)["input_ids"][0].tolist()
+    assert ids.count(2) == 1
+    assert ids[0] == 2
+    built = VideoLLM.from_pretrained(tmp_path, scorer="tiny")
+    answer = built.watch(clip(64)).ask(QUESTION, plan="prompt-3", max_new_tokens=1)
+    assert built.token_llm.inputs_of(request_of(answer, clip(64)))["input_ids"][0].tolist()[0] == 2
