@@ -18,7 +18,8 @@ from free_video_llm.answer import Answer
 from free_video_llm.asking import Asked, answer_all, check_plan
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
-from free_video_llm.encoder.stream import Progress, watch_source
+from free_video_llm.encoder.search import Search, watch_or_search
+from free_video_llm.encoder.stream import Progress
 from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
@@ -78,6 +79,7 @@ class Video:
     memo: Memo = field(default_factory=dict)
     from_cache: bool = False
     reading: Reading | None = None
+    search: Search | None = None
     _released: Video | None = None
 
     def __repr__(self) -> str:
@@ -89,7 +91,13 @@ class Video:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"llm": None, "memo": {}, "reading": None, "_released": None}
+        state = self.__dict__ | {
+            "llm": None,
+            "memo": {},
+            "reading": None,
+            "search": None,
+            "_released": None,
+        }
         return state | {"features": self.features.without_model()}
 
     @check_keywords
@@ -160,6 +168,8 @@ class Video:
         """
         if plan.rules != "released" or self.frames.as_released or self.reading is None:
             return self
+        if self.search is not None:
+            raise ConfigError("the released rules sample frames evenly: watch without search=")
         if self._released is None:
             how = self.reading
             self._released = self.model.watch(
@@ -172,6 +182,13 @@ class Video:
                 plan=plan,
             )
         return self._released
+
+    def closer(self, prompt: PromptVector) -> Video:
+        """This video, and of one that is searched what was looked at for a question."""
+        if self.search is None:
+            return self
+        found = self.search.closer(prompt.vector)
+        return Video(self.llm, found.frames, found.features, found.waited, found.encoded)
 
     @property
     def model(self) -> VideoLLM:
@@ -290,6 +307,7 @@ class VideoLLM:
         frames: int = DEFAULT_FRAMES,
         fps: float | None = None,
         max_candidates: int = MOST_CANDIDATES,
+        search: float | None = None,
         mode: Mode = "exact",
         rules: Rules = "corrected",
         resize: Resize | None = None,
@@ -305,6 +323,9 @@ class VideoLLM:
                 `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
             fps: so many a second in the place of `frames`, at most `max_candidates`.
+            search: of the frames at `fps` (1 where None), the share that is scored, such as 0.1:
+                those that differ most from what is before them, then for each question those near
+                the best. For hours, of which a question is about moments. `cache` is not used.
             mode: "exact", or "keyframes" for files with long groups of pictures.
             rules: "released" for the positions and pixels of the paper's released code. A plan of
                 those rules gets them by itself (`Video.for_plan`); here they save reading twice.
@@ -320,6 +341,8 @@ class VideoLLM:
             VideoError: the source gives no frames.
             ConfigError: an option has a value that is not allowed.
         """
+        if search is not None:
+            fps, cache = fps or 1.0, None
         if fps is not None and isinstance(source, str | Path):
             frames = count_at(find(source), fps, most=max_candidates)
         late = cache is None and not (plan is not None and resolve_plan(plan).keeps_all(frames))
@@ -342,10 +365,11 @@ class VideoLLM:
                 seconds = time.perf_counter() - start
                 kept = (entry.frames, entry.features, seconds, 0.0, entry.memo, True)
                 return Video(self, *kept, reading=reading)
-        watched = watch_source(path, self.towers, how, batch=batch, late=late, progress=progress)
-        video = Video(
-            self, watched.frames, watched.features, watched.waited, watched.encoded, reading=reading
+        watched, found = watch_or_search(
+            path, self.towers, how, share=search, batch=batch, late=late, progress=progress
         )
+        seen = (watched.frames, watched.features, watched.waited, watched.encoded)
+        video = Video(self, *seen, reading=reading, search=found)
         if cache is not None and key is not None:
             video.memo = cache.put(key, video.frames, video.features).memo
         return video
@@ -438,6 +462,7 @@ class VideoLLM:
         asked = []
         for (video, question), choice, vector in zip(pairs, choices, vectors, strict=True):
             stopwatch = Stopwatch(device)
+            video = video.closer(vector)
             tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
             video.encode_seconds += stopwatch.seconds.pop("encode", 0.0)
             watched = {"decode": video.decode_seconds, "encode": video.encode_seconds}

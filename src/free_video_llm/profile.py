@@ -128,6 +128,10 @@ def cost_report(video: Video, answer: Answer) -> CostReport:
     late = video.features.late
     if not isinstance(llm.towers.own, HiddenStateTower):
         towers = None  # an encoder whose inside is its family's own affair
+    elif video.search is not None:
+        kept = {one.frame for pathway in answer.evidence.pathways for one in pathway.kept}
+        towers = len(answer.evidence.frames) * flops.score_frame(llm.towers)
+        towers += 0 if llm.towers.shared else len(kept) * flops.look_at_frame(llm.towers)
     elif late is not None:
         towers = len(video.frames) * flops.score_frame(llm.towers)
         towers += len(late.known) * flops.look_at_frame(llm.towers)

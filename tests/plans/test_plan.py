@@ -44,6 +44,7 @@ def one(pool: Pool, crop: Crop | None = None, rules: str = "corrected", **select
         ("onevision", 7200),
         ("lean", 576),
         ("global", 1152),
+        ("long", 864),
     ],
 )
 def test_presets_have_the_published_token_counts(name, tokens, rules):
@@ -53,7 +54,7 @@ def test_presets_have_the_published_token_counts(name, tokens, rules):
 
 
 def test_every_preset_is_counted_above():
-    assert len(PRESETS) == 12
+    assert len(PRESETS) == 13
     assert all(preset.plan.name == name for name, preset in PRESETS.items())
 
 

@@ -137,6 +137,15 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         help="of --fps, at most (default: 3600)",
     )
     group.add_argument(
+        "--search",
+        nargs="?",
+        type=float,
+        const=0.1,
+        metavar="SHARE",
+        help="of frames at --fps (default 1), score this share alone (without SHARE: 0.1), where "
+        "the picture changes and near what the question is about; for hours",
+    )
+    group.add_argument(
         "--decode",
         choices=("exact", "keyframes"),
         default="exact",
@@ -198,7 +207,9 @@ def watch(
     path = samples.find(source)
     all_released = all(plan.rules == "released" for plan in plans)
     frames = options.frames
-    if options.fps is not None:
+    if options.search is not None:
+        frames = count_at(path, options.fps or 1.0, most=options.max_candidates)
+    elif options.fps is not None:
         frames = count_at(path, options.fps, most=options.max_candidates)
     keeping_all = [plan for plan in plans if plan.keeps_all(frames)]
     if llm.name == "tiny" and not samples.is_sample(path) and not is_quiet(options):
@@ -211,6 +222,9 @@ def watch(
         return llm.watch(
             path,
             frames=frames,
+            fps=options.fps if options.search is not None else None,
+            max_candidates=options.max_candidates,
+            search=options.search,
             mode=options.decode,
             rules="released" if all_released else "corrected",
             resize=options.resize,

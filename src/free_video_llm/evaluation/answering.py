@@ -32,6 +32,9 @@ class Settings:
 
     plan: Plan
     frames: int
+    fps: float | None
+    max_candidates: int
+    search: float | None
     decode: Mode
     resize: Resize | None
     max_new_tokens: int
@@ -78,6 +81,9 @@ def _watch(
             return llm.watch(
                 folder.find(name),
                 frames=settings.frames,
+                fps=settings.fps,
+                max_candidates=settings.max_candidates,
+                search=settings.search,
                 mode=settings.decode,
                 rules=settings.plan.rules,
                 resize=settings.resize,

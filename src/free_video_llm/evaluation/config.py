@@ -54,6 +54,8 @@ class RunConfig:
         plan: a preset's name or a notation (see `Plan.parse`), or a plan spelt out.
         rules: "corrected" or "released", over the plan's own.
         frames: how many frames are sampled of each video.
+        fps, max_candidates: so many frames a second instead, and of those at most.
+        search: the share of the frames at `fps` that is scored (see `VideoLLM.watch`).
         decode: "exact" or "keyframes".
         resize: "bicubic" or "pil" (as the released code); None takes the one that the rules need.
         max_new_tokens: of an answer.
@@ -73,6 +75,9 @@ class RunConfig:
     plan: str | Plan = "paper"
     rules: str | None = None
     frames: int = 50
+    fps: float | None = None
+    max_candidates: int = 3600
+    search: float | None = None
     decode: Mode = "exact"
     resize: Resize | None = None
     max_new_tokens: int = 128
@@ -106,6 +111,8 @@ class RunConfig:
             raise ConfigError(f"each question set is named once, not {', '.join(names)}")
         if self.load_in_8bit and self.load_in_4bit:
             raise ConfigError("choose load_in_8bit or load_in_4bit, not both")
+        if self.search is not None and self.resolved_plan().rules == "released":
+            raise ConfigError("the released rules sample frames evenly: leave search out")
         self.resolved_plan()
 
     def resolved_plan(self) -> Plan:
@@ -232,6 +239,13 @@ def _yes_no(key: str, value: Any) -> bool:
     return value
 
 
+def _share(key: str, value: Any, *, most: float) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and (not number or not 0 < value <= most):
+        raise ConfigError(f"{key} is a number above 0, at most {most:g}, not {show(value)}")
+    return None if value is None else float(value)
+
+
 def _factor(key: str, value: Any) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not 1 <= value <= 1000:
@@ -287,6 +301,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "plan": _plan,
     "rules": _choice("corrected", "released", None),
     "frames": lambda key, value: whole(key, value, most=10_000),
+    "fps": lambda key, value: _share(key, value, most=1000),
+    "max_candidates": lambda key, value: whole(key, value, most=100_000),
+    "search": lambda key, value: _share(key, value, most=1),
     "decode": _choice("exact", "keyframes"),
     "resize": _choice("bicubic", "pil", None),
     "max_new_tokens": lambda key, value: whole(key, value, most=100_000),

@@ -55,6 +55,9 @@ def prepare_task(config: RunConfig, task: Task) -> RunTask:
     settings = Settings(
         plan=config.resolved_plan(),
         frames=config.frames,
+        fps=config.fps,
+        max_candidates=config.max_candidates,
+        search=config.search,
         decode=config.decode,
         resize=config.resize,
         max_new_tokens=config.max_new_tokens,

@@ -116,6 +116,13 @@ _TABLE: tuple[tuple[str, tuple[Pathway, ...], str, str], ...] = (
         "this project, with the selector of BOLT, arXiv 2503.21483",
     ),
     (
+        "long",
+        (_pathway("slow", Select(kind="prompt-diverse", count=6), _SQUARE),),
+        "6 frames near the question that differ from one another: for moments in long videos, "
+        "with --search",
+        "this project",
+    ),
+    (
         "global",
         (_pathway("slow", Select(kind="gate", count=8), _SQUARE),),
         "8 frames, uniform unless some stand out: for questions about a whole clip",

@@ -189,6 +189,60 @@ def sample_needle(
     return Clip(tuple(scenes), fps), thing
 
 
+def _unlike(
+    needle: tuple[str, str], count: int, background: Background, rng: np.random.Generator
+) -> list[Thing]:
+    """Objects of other shapes and colours than the needle's."""
+    shapes = [shape for shape in SHAPES if shape != needle[0]]
+    colors = [color for color in COLORS if color != needle[1]]
+    things: list[Thing] = []
+    while len(things) < count:
+        thing = sample_thing(
+            rng, shape=str(rng.choice(shapes)), color=str(rng.choice(colors)), width=(1 / 6, 0.5)
+        )
+        if contrasts(thing, background):
+            things.append(thing)
+    return things
+
+
+def sample_long(
+    rng: np.random.Generator,
+    *,
+    seconds: int = 600,
+    fps: int = 6,
+    visible: float = 1.0,
+    shot_seconds: tuple[float, float] = (10, 40),
+) -> tuple[Clip, Thing, tuple[float, float]]:
+    """A long clip of many shots, an object that is seen in it once, for `visible` seconds, and from
+    when to when. Nothing else has its shape or its colour."""
+    aspect = float(rng.choice(ASPECTS))
+    frames, length = round(seconds * fps), max(1, round(visible * fps))
+    shape, color = str(rng.choice(SHAPES)), str(rng.choice(COLORS))
+    scenes: list[Scene] = []
+    while len(scenes) < frames:
+        ground = sample_background(rng)
+        others = _unlike((shape, color), int(rng.integers(1, 3)), ground, rng)
+        scenes += shot(
+            _motions(others, aspect, rng, still=0.4),
+            ground,
+            aspect,
+            round(float(rng.uniform(*shot_seconds)) * fps),
+        )
+    del scenes[frames:]
+    while True:
+        start = int(rng.integers(0, frames - length + 1))
+        inside = scenes[start : start + length]
+        thing = fit(sample_thing(rng, shape=shape, color=color, width=(0.25, 0.5)), aspect, 0.6)
+        thing = thing.at(*_inside(thing, aspect, rng))
+        crowded = any(overlaps(thing, o, aspect, 1.0) for scene in inside for o in scene.things)
+        grounds = {scene.background for scene in inside}
+        if len(grounds) == 1 and contrasts(thing, inside[0].background) and not crowded:
+            break
+    for i in range(start, start + length):
+        scenes[i] = replace(scenes[i], things=(*scenes[i].things, thing))
+    return Clip(tuple(scenes), fps), thing, (start / fps, (start + length) / fps)
+
+
 def clip_questions(clip: Clip, count: int, rng: np.random.Generator) -> list[Question]:
     """Questions on a clip, of different kinds, yes and no balanced."""
     return draw_questions(clip.things(), count, rng)
@@ -255,5 +309,5 @@ def write_clip(
 
 __all__ = [
     "HEIGHT", "KINDS", "Clip", "Motion", "clip_questions", "needle_question", "render",
-    "sample_clip", "sample_needle", "shot", "write_clip",
+    "sample_clip", "sample_long", "sample_needle", "shot", "write_clip",
 ]  # fmt: skip
