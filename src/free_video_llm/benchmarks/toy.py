@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,11 @@ def write_toy_set(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, Path, int]:
-    """Write `Toy_QA.csv` and `videos/toy_0001.mp4` … below `folder`; equal seeds give equal sets.
+    """Write `Toy_QA.csv`, `Toy_truth.jsonl` and `videos/toy_0001.mp4` … below `folder`; equal seeds
+    give equal sets.
 
-    In every other video an object shows only briefly, and one question asks for it.
+    The truth says when and where what a question asks for is seen (`evaluation/truth.py`). In every
+    other video an object shows only briefly, and one question asks for it.
 
     Returns:
         The CSV file, the videos' folder, and the number of questions.
@@ -33,15 +36,17 @@ def write_toy_set(
 
     from free_video_llm.tiny import videos as toy
     from free_video_llm.tiny.questions import Question
+    from free_video_llm.tiny.truth import boxes_of, moments_of
 
     folder = Path(folder)
     try:
         (folder / "videos").mkdir(parents=True, exist_ok=True)
         file = (folder / "Toy_QA.csv").open("w", encoding="utf-8", newline="")
+        truth = (folder / "Toy_truth.jsonl").open("w", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
     rows = 0
-    with file:
+    with file, truth:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for number in range(1, videos + 1):
@@ -64,6 +69,10 @@ def write_toy_set(
                 writer.writerow(
                     (rows, number, question.answer, question.text, name, question_id, question.kind)
                 )
+                if moments := moments_of(clip, question):
+                    boxes = [(second, *box) for second, box in boxes_of(clip, question)]
+                    about = {"video": name, "question_id": question_id, "moments": moments}
+                    truth.write(json.dumps(about | {"boxes": boxes}) + "\n")
             if progress is not None:
                 progress(number, videos)
     return folder / "Toy_QA.csv", folder / "videos", rows

@@ -165,7 +165,8 @@ def _add_report(commands: Subparsers) -> None:
         run_report,
         "show a run's figures, and write them as JSON, Markdown and one HTML page",
         "  fvl report outputs/artifacts/msvd/free_video_llm_7b\n"
-        "  fvl report RUN --json | jq .total.accuracy",
+        "  fvl report RUN --json | jq .total.accuracy\n"
+        "  fvl report RUN --truth cgbench.json",
     )
     parser.add_argument("results", metavar="RUN", nargs="+", help="a run's folder")
     parser.add_argument("--logs", metavar="DIR",
@@ -173,6 +174,9 @@ def _add_report(commands: Subparsers) -> None:
     parser.add_argument("--sample", type=positive, default=20, metavar="N",
                         help="rows in each sample (default: 20)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random sample")
+    parser.add_argument("--truth", metavar="FILE",
+                        help="what answers rest on, .json, .jsonl or .csv in the form of CG-Bench, "
+                        "LV-Haystack, NExT-GQA or one's own, to score the evidence by")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -182,9 +186,14 @@ def run_report(options: argparse.Namespace) -> int:
     from free_video_llm.evaluation.run_dir import find_run
     from free_video_llm.evaluation.write_report import write_report
 
+    truth = None
+    if options.truth is not None:
+        from free_video_llm.evaluation.truth import read_truth
+
+        truth = read_truth(options.truth)
     reports = []
     for path in options.results:
-        report = make_report(find_run(path), sample=options.sample, seed=options.seed)
+        report = make_report(find_run(path), sample=options.sample, seed=options.seed, truth=truth)
         logs = options.logs or report.run.get("full_config", {}).get("logs", LOGS)
         written = write_report(report, logs)
         reports.append(report.to_dict())

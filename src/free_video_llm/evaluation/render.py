@@ -108,6 +108,26 @@ def costs_table(report: Report) -> Table:
     return ("per answered question", "mean"), lines
 
 
+def evidence_table(report: Report) -> Table:
+    """How well what was kept meets what answers are known to rest on."""
+    figures = report.evidence
+    if figures is None:
+        return (), []
+    lines: list[Sequence[str]] = [
+        ("questions whose truth is known", f"{figures.rows:,}"),
+        ("a kept frame lies in a moment", number(figures.hit, 3)),
+        ("share of kept frames that do", number(figures.precision, 3)),
+        ("time IoU", number(figures.time_iou, 3)),
+    ]
+    if figures.boxes:
+        lines += [
+            ("questions with a true box of a kept frame", f"{figures.boxes:,}"),
+            ("box IoU", number(figures.box_iou, 3)),
+            ("share of the true box inside the region", number(figures.box_inside, 3)),
+        ]
+    return ("evidence", "mean"), lines
+
+
 def failures_table(report: Report) -> Table:
     """Why questions failed."""
     return ("reason (names left out)", "rows"), [(r, f"{n:,}") for r, n in report.reasons]
@@ -149,6 +169,7 @@ def sections(report: Report) -> list[tuple[str, Table]]:
         ("Accuracy", accuracy_table(report)),
         ("Rows", counts_table(report)),
         ("By type of question", kinds_table(report)),
+        ("Evidence", evidence_table(report)),
         ("Cost", costs_table(report)),
         ("Failures", failures_table(report)),
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import ConfigError
+from free_video_llm.evaluation.evidence_score import EvidenceFigures, figures_of, score_evidence
 from free_video_llm.evaluation.jsonl import read_lines
 from free_video_llm.evaluation.row import Identity, read_identity
 from free_video_llm.evaluation.run_dir import RunFolder
@@ -25,6 +26,7 @@ from free_video_llm.evaluation.summary import (
     mark,
     summarise,
 )
+from free_video_llm.evaluation.truth import Truths
 
 #: Rows of each sample.
 SAMPLE = 20
@@ -50,6 +52,7 @@ class Report:
         judges: how each judge was asked, with the exact models that answered.
         reasons: why questions failed, with counts, most frequent first.
         worst, random: samples of rows.
+        evidence: how well what was kept meets what answers are known to rest on, if that is known.
     """
 
     folder: Path
@@ -61,6 +64,7 @@ class Report:
     reasons: tuple[tuple[str, int], ...]
     worst: tuple[dict[str, Any], ...]
     random: tuple[dict[str, Any], ...]
+    evidence: EvidenceFigures | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +80,7 @@ class Report:
             "total": self.total.to_dict(),
             "kinds": [group.to_dict() for group in self.kinds],
             "per_question": self.costs.to_dict(),
+            "evidence": None if self.evidence is None else self.evidence.to_dict(),
             "judges": {judge.name: judge.about for judge in self.judges},
             "failures": [{"reason": reason, "rows": rows} for reason, rows in self.reasons],
             "worst": list(self.worst),
@@ -117,7 +122,9 @@ def _verdicts(path: Path) -> Iterator[tuple[Identity, dict[str, Any]]]:
             ) from None
 
 
-def make_report(run: RunFolder, *, sample: int = SAMPLE, seed: int = 0) -> Report:
+def make_report(
+    run: RunFolder, *, sample: int = SAMPLE, seed: int = 0, truth: Truths | None = None
+) -> Report:
     """Compute the report of a run, finished or not.
 
     Raises:
@@ -146,7 +153,23 @@ def make_report(run: RunFolder, *, sample: int = SAMPLE, seed: int = 0) -> Repor
         reasons=_reasons(marked),
         worst=tuple(_sample_row(m, judges) for m in _worst(marked, judges, sample)),
         random=tuple(_sample_row(m, judges) for m in _random(marked, sample, seed)),
+        evidence=None if truth is None else _evidence(marked, truth),
     )
+
+
+def _evidence(marked: Sequence[Marked], truth: Truths) -> EvidenceFigures:
+    scores = []
+    for m in marked:
+        known = truth.of(m.row.question)
+        if known is not None and m.row.answer is not None:
+            score = score_evidence(m.row.answer.evidence, known)
+            scores += [] if score is None else [score]
+    if not scores:
+        raise ConfigError(
+            "the truth is of none of this run's questions: its records name other videos or "
+            "question ids"
+        )
+    return figures_of(scores)
 
 
 def _reasons(marked: Sequence[Marked]) -> tuple[tuple[str, int], ...]:
