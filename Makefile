@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-lowest test-vllm lint format bench bench-full tiny tiny-score samples gallery clean
+.PHONY: demo test test-lowest test-vllm lint format bench bench-full tiny tiny-score samples gallery study clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
@@ -79,6 +79,11 @@ samples: $(STAMP)
 ## Draw the pictures of docs/gallery.md again and fill in its tables.
 gallery: $(STAMP)
 	$(BIN)/python training/make_gallery.py
+
+## Selectors, regions and reducers at equal tokens, into docs/study.md: an hour on two cores, resumable.
+study: $(STAMP)
+	$(BIN)/python study/run.py --out outputs/study --jobs 2
+	$(BIN)/python study/report.py outputs/study
 
 ## What the embedded model gets right on clips it has never seen.
 tiny-score: $(STAMP)

@@ -305,14 +305,16 @@ def draw(scenes: Sequence[Scene], height: int, width: int) -> tuple[torch.Tensor
     """Draw scenes with soft edges.
 
     Returns the images, float32 [B,3,H,W] in 0..1, and what each object covers, float32
-    [B,3,H,W] (one plane per object in the order of `Scene.things`, later ones on top).
+    [B,K,H,W] (one plane per object in the order of `Scene.things`, later ones on top; K is 3, or
+    what the fullest scene holds).
     """
     grounds = {
         ground: draw_background(ground, height, width)
         for ground in dict.fromkeys(scene.background for scene in scenes)
     }
     images = torch.stack([grounds[scene.background] for scene in scenes])
-    covers = torch.zeros(len(scenes), MAX_OBJECTS, height, width)
+    planes = max(MAX_OBJECTS, *(len(scene.things) for scene in scenes))
+    covers = torch.zeros(len(scenes), planes, height, width)
     for image, cover, scene in zip(images, covers, scenes, strict=True):
         for slot, thing in enumerate(scene.things):
             _draw_thing(image, cover, slot, thing, scene.aspect)
