@@ -53,17 +53,23 @@ def boxes_around(similarity: torch.Tensor, size: tuple[int, int], ratio: float) 
     return boxes
 
 
+#: A window that holds nearly as much as the fullest one may be taken for lying better around it.
+NEARLY = 0.9
+
+
 def best_windows(similarity: torch.Tensor, size: tuple[int, int]) -> list[Box]:
-    """The window of `size` (rows, columns) that holds most of what is similar, of each map [n,h,w].
+    """The window of `size` (rows, columns) that lies around what is similar, of each map [n,h,w].
 
     What a cell counts is the square of its similarity above the map's mean. Only windows in which
-    the most similar cell lies are looked at; of equal cells, and of equal windows, those nearest to
-    the middle are taken.
+    the most similar cell lies are looked at. Of those that hold at least NEARLY as much as the
+    fullest one, that is taken whose middle is nearest to the centre of what the fullest one holds:
+    a window larger than the object then does not cut it for some stray cells beside it. Of equal
+    cells, and of equal windows, those nearest to the middle of the picture are taken.
 
     The mean row and column of the best cells, which the paper's box lies around, is at a share of
     0.8 the middle of the picture whatever was asked. On clips of the toy world, at a share of 0.3,
-    the whole object lies in 94 % of these windows, in 89 % of those of greatest mean similarity,
-    and in 49 % of the paper's boxes.
+    the whole object lies in 98 % of these windows, in 93 % of the fullest ones, in 89 % of those of
+    greatest mean similarity, and in 49 % of the paper's boxes.
     """
     import torch
 
@@ -87,15 +93,32 @@ def best_windows(similarity: torch.Tensor, size: tuple[int, int]) -> list[Box]:
     )[:, None]
     sums = sums.masked_fill(~inside, -torch.inf)
     ahead = sums.amax((1, 2), keepdim=True)
-    tied = sums >= ahead * (1 - 1e-9)
     away = ((2 * tops + high - rows) ** 2)[:, None] + ((2 * lefts + wide - columns) ** 2)
-    chosen = away.masked_fill(~tied, away.max() + 1).flatten(1).argmin(1)
+    fullest = away.masked_fill(sums < ahead * (1 - 1e-9), away.max() + 1).flatten(1).argmin(1)
     boxes = []
-    for top, left in zip(
-        (chosen // len(lefts)).tolist(), (chosen % len(lefts)).tolist(), strict=True
-    ):
+    for values_in, sum_in, most, first in zip(maps, sums, ahead.flatten(), fullest, strict=True):
+        top, left = divmod(int(first), len(lefts))
+        row_at, column_at = _centre(values_in[top : top + high, left : left + wide])
+        beside = (tops - top + (high - 1) / 2 - row_at).square()[:, None]
+        beside = beside + (lefts - left + (wide - 1) / 2 - column_at).square()
+        beside = beside.masked_fill(sum_in < most * NEARLY, torch.inf)
+        tied = beside <= beside.min() + 1e-9
+        chosen = int(away.masked_fill(~tied, away.max() + 1).flatten().argmin())
+        top, left = divmod(chosen, len(lefts))
         boxes.append(Box(left, top, left + wide, top + high))
     return boxes
+
+
+def _centre(weights: torch.Tensor) -> tuple[float, float]:
+    """Mean row and column of weights [h,w] of at least 0; the middle where all are 0."""
+    import torch
+
+    high, wide = weights.shape
+    total = float(weights.sum())
+    if total <= 0:
+        return (high - 1) / 2, (wide - 1) / 2
+    row = float((weights.sum(1) * torch.arange(high)).sum()) / total
+    return row, float((weights.sum(0) * torch.arange(wide)).sum()) / total
 
 
 def _middlemost(places: torch.Tensor) -> torch.Tensor:
