@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +18,9 @@ from free_video_llm.answer import Answer
 from free_video_llm.asking import Asked, answer_all, check_plan
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
-from free_video_llm.encoder.search import Search, watch_or_search
+from free_video_llm.encoder.search import Search
 from free_video_llm.encoder.stream import Progress
+from free_video_llm.encoder.watching import Reading, Seen, watch
 from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
@@ -32,6 +33,7 @@ from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.samples import find
+from free_video_llm.video.ranges import check_ranges
 from free_video_llm.video.read import Frames, Mode, Resize, count_at
 
 if TYPE_CHECKING:
@@ -49,18 +51,6 @@ _NOT_RELEASED = (
     "the plan's rules are the released code's, but these frames are not: read them with "
     "rules='released' (its positions, scaled by PIL) for its numbers"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a video's frames were read, so that they can be read again for a plan that needs other
-    pixels."""
-
-    source: str
-    frames: int
-    mode: Mode
-    batch: int | None
-    cache: FeatureCache | None
 
 
 @dataclass(eq=False, repr=False)
@@ -171,15 +161,10 @@ class Video:
         if self.search is not None:
             raise ConfigError("the released rules sample frames evenly: watch without search=")
         if self._released is None:
-            how = self.reading
-            self._released = self.model.watch(
-                how.source,
-                frames=how.frames,
-                mode=how.mode,
-                rules="released",
-                batch=how.batch,
-                cache=how.cache,
-                plan=plan,
+            reading = replace(self.reading, rules="released", resize=None)
+            late = not plan.keeps_all(reading.frames)
+            self._released = self.model._video(
+                watch(reading, self.model.towers, late=late), reading
             )
         return self._released
 
@@ -307,6 +292,7 @@ class VideoLLM:
         frames: int = DEFAULT_FRAMES,
         fps: float | None = None,
         max_candidates: int = MOST_CANDIDATES,
+        ranges: Sequence[tuple[float | str | None, float | str | None]] | None = None,
         search: float | None = None,
         mode: Mode = "exact",
         rules: Rules = "corrected",
@@ -323,6 +309,8 @@ class VideoLLM:
                 `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
             fps: so many a second in the place of `frames`, at most `max_candidates`.
+            ranges: stretches that frames are taken from, each a start and an end, in seconds or as
+                "1:02:03"; None is an end of the video.
             search: of the frames at `fps` (1 where None), the share that is scored, such as 0.1:
                 those that differ most from what is before them, then for each question those near
                 the best. For hours, of which a question is about moments. `cache` is not used.
@@ -341,38 +329,37 @@ class VideoLLM:
             VideoError: the source gives no frames.
             ConfigError: an option has a value that is not allowed.
         """
-        if search is not None:
-            fps, cache = fps or 1.0, None
-        if fps is not None and isinstance(source, str | Path):
-            frames = count_at(find(source), fps, most=max_candidates)
-        late = cache is None and not (plan is not None and resolve_plan(plan).keeps_all(frames))
         if isinstance(source, Frames):
             start = time.perf_counter()
+            late = plan is None or not resolve_plan(plan).keeps_all(len(source))
             features = self.towers.encode(
                 source.pixels, batch=batch, late=late, progress=_named(progress, "encode")
             )
             return Video(self, source, features, 0.0, time.perf_counter() - start)
         if not isinstance(source, str | Path):
             raise ConfigError(f"a video is a path or Frames, not {shown(source)}")
-        path = str(find(source))
-        start = time.perf_counter()
-        reading = Reading(source=path, frames=frames, mode=mode, batch=batch, cache=cache)
-        how: dict[str, Any] = {"count": frames, "mode": mode, "rules": rules, "resize": resize}
-        key = None if cache is None else cache.key_of(path, self.towers, **how)
-        if cache is not None and key is not None:
-            entry = cache.get(key, self.towers, path)
-            if entry is not None:
-                seconds = time.perf_counter() - start
-                kept = (entry.frames, entry.features, seconds, 0.0, entry.memo, True)
-                return Video(self, *kept, reading=reading)
-        watched, found = watch_or_search(
-            path, self.towers, how, share=search, batch=batch, late=late, progress=progress
+        path, stretches = str(find(source)), check_ranges(ranges)
+        if search is not None:
+            fps = fps or 1.0
+        if fps is not None:
+            frames = count_at(path, fps, most=max_candidates, ranges=stretches)
+        reading = Reading(
+            source=path,
+            frames=frames,
+            ranges=stretches,
+            search=search,
+            mode=mode,
+            rules=rules,
+            resize=resize,
+            batch=batch,
+            cache=cache,
         )
-        seen = (watched.frames, watched.features, watched.waited, watched.encoded)
-        video = Video(self, *seen, reading=reading, search=found)
-        if cache is not None and key is not None:
-            video.memo = cache.put(key, video.frames, video.features).memo
-        return video
+        late = plan is None or not resolve_plan(plan).keeps_all(frames)
+        return self._video(watch(reading, self.towers, late=late, progress=progress), reading)
+
+    def _video(self, seen: Seen, reading: Reading) -> Video:
+        took = (seen.decoded, seen.encoded, seen.memo, seen.from_cache)
+        return Video(self, seen.frames, seen.features, *took, reading=reading, search=seen.search)
 
     def attach(self, video: Video) -> Video:
         """An unpickled video, to be asked about with this model.

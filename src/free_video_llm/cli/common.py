@@ -128,6 +128,18 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames to sample evenly (default: 50)",
     )
+    group.add_argument(
+        "--start", metavar="TIME", help="look from here on, in seconds or as in 1:02:03"
+    )
+    group.add_argument("--end", metavar="TIME", help="look up to here")
+    group.add_argument(
+        "--range",
+        dest="ranges",
+        action="append",
+        default=[],
+        metavar="A-B",
+        help="a stretch to look at, as in 1:00-1:30; give it several times for several",
+    )
     group.add_argument("--fps", type=float, metavar="X", help="so many frames a second instead")
     group.add_argument(
         "--max-candidates",
@@ -202,15 +214,19 @@ def watch(
 
     Frames are read and encoded as the plans that will be asked for need it.
     """
+    from free_video_llm.video.ranges import check_ranges, parse_range
     from free_video_llm.video.read import count_at
 
+    ranges = check_ranges([parse_range(text) for text in options.ranges])
+    if options.start is not None or options.end is not None:
+        ranges += check_ranges([(options.start, options.end)])
     path = samples.find(source)
     all_released = all(plan.rules == "released" for plan in plans)
     frames = options.frames
     if options.search is not None:
-        frames = count_at(path, options.fps or 1.0, most=options.max_candidates)
+        frames = count_at(path, options.fps or 1.0, most=options.max_candidates, ranges=ranges)
     elif options.fps is not None:
-        frames = count_at(path, options.fps, most=options.max_candidates)
+        frames = count_at(path, options.fps, most=options.max_candidates, ranges=ranges)
     keeping_all = [plan for plan in plans if plan.keeps_all(frames)]
     if llm.name == "tiny" and not samples.is_sample(path) and not is_quiet(options):
         print(
@@ -225,6 +241,7 @@ def watch(
             fps=options.fps if options.search is not None else None,
             max_candidates=options.max_candidates,
             search=options.search,
+            ranges=ranges,
             mode=options.decode,
             rules="released" if all_released else "corrected",
             resize=options.resize,

@@ -31,6 +31,7 @@ from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import VideoError
 from free_video_llm.video.image_folder import files_in
+from free_video_llm.video.ranges import TimeRange
 from free_video_llm.video.read import Frames
 from free_video_llm.video.source import check_readable
 
@@ -304,7 +305,14 @@ def _size(path: Path) -> int:
 
 
 def feature_key(
-    path: str | Path, towers: Towers, *, count: int, mode: str, rules: str, resize: str | None
+    path: str | Path,
+    towers: Towers,
+    *,
+    count: int,
+    mode: str,
+    rules: str,
+    resize: str | None,
+    ranges: tuple[TimeRange, ...] = (),
 ) -> str:
     """The key of a video that is sampled and encoded in a certain way: 40 hexadecimal digits.
 
@@ -321,6 +329,7 @@ def feature_key(
         resize,
         towers.fingerprint,
         av.__version__,  # another FFmpeg may decode or scale otherwise
+        *ranges,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 

@@ -11,6 +11,7 @@ import numpy as np
 from free_video_llm.errors import VideoError
 from free_video_llm.video.image_folder import find_pictures
 from free_video_llm.video.late_pixels import LatePixels
+from free_video_llm.video.ranges import TimeRange
 from free_video_llm.video.read import (
     Frames,
     Mode,
@@ -19,7 +20,7 @@ from free_video_llm.video.read import (
     Rules,
     holds_pictures,
     read_frames,
-    uniform_indices,
+    spread,
 )
 from free_video_llm.video.timeline import IntArray, scan
 
@@ -49,13 +50,14 @@ class Parts:
         mode: Mode = "exact",
         rules: Rules = "corrected",
         resize: Resize | None = None,
+        ranges: Sequence[TimeRange] = (),
         at_once: int = 32,
     ) -> None:
         self.size, self.at_once = size, at_once
         self._read = functools.partial(
             read_frames, path, size=size, mode=mode, rules=rules, resize=resize
         )
-        self._positions, self._notes = _positions(path, count, mode, rules)
+        self._positions, self._notes = _positions(path, count, mode, rules, ranges)
         self._seconds: list[np.ndarray] = []
         self._first: Frames | None = None
 
@@ -107,14 +109,16 @@ def _decode(read: functools.partial[Frames], positions: IntArray, frames: Sequen
     return pixels[which]
 
 
-def _positions(path: str, count: int, mode: Mode, rules: Rules) -> tuple[IntArray, tuple[str, ...]]:
+def _positions(
+    path: str, count: int, mode: Mode, rules: Rules, ranges: Sequence[TimeRange]
+) -> tuple[IntArray, tuple[str, ...]]:
     """Where the frames lie, and what `read_frames` would warn of for all of them together."""
     if holds_pictures(path):
-        return uniform_indices(len(find_pictures(path)), count, rules=rules), ()
+        return spread(path, find_pictures(path).seconds, count, rules, ranges), ()
     timeline = scan(path)
     if not timeline.exact:
         raise NotInPartsError(f"the packets of {path} do not name its frames")
-    asked = uniform_indices(timeline.total, count, rules=rules)
+    asked = spread(path, timeline.all_seconds(), count, rules, ranges)
     if mode == "exact":
         return asked, ()
     chosen = timeline.nearest_keyframes(asked)

@@ -28,6 +28,7 @@ from free_video_llm.video.image_folder import (
     scale_picture,
 )
 from free_video_llm.video.late_pixels import LatePixels
+from free_video_llm.video.ranges import TimeRange, length, within, words
 from free_video_llm.video.source import IMAGE_SUFFIXES, check_readable, is_still_container, refuse
 from free_video_llm.video.timeline import FloatArray, IntArray, Timeline, scan
 
@@ -178,6 +179,7 @@ def read_frames(
     rules: Rules = "corrected",
     resize: Resize | None = None,
     indices: Sequence[int] | None = None,
+    ranges: Sequence[TimeRange] = (),
     progress: Progress | None = None,
     arrived: Arrived | None = None,
 ) -> Frames:
@@ -193,6 +195,8 @@ def read_frames(
         frame; "pil" makes one at a time and gives the released code's pixels to the bit, slower.
         None takes the one that the rules need. Pictures are always scaled by PIL.
     indices: ascending positions to read instead of uniform ones; `count` is then ignored.
+    ranges: stretches, in seconds, that the uniform positions are spread over (see `check_ranges`);
+        the whole clip where there are none.
     progress: called as progress(frames done, frames wanted); it starts again at 1 if a damaged
         file has to be read again.
     arrived: called after each frame as arrived(pixels, n): the first n frames of `pixels` are
@@ -203,7 +207,8 @@ def read_frames(
     positions spread over that, and says so in `warnings`. A folder's pictures count as one second
     each, in natural order. May be called from several threads.
 
-    Raises VideoError if there are no frames to be had or `indices` lie outside the clip;
+    Raises VideoError if there are no frames to be had, none in the ranges, or `indices` outside the
+    clip;
     ConfigError if an option has a value that is not allowed.
     """
     if not isinstance(path, str | os.PathLike):
@@ -216,7 +221,7 @@ def read_frames(
     resize = resize or ("pil" if rules == "released" else "bicubic")
     one_of("resize", resize, get_args(Resize), ConfigError)
     name = os.fsdecode(path)
-    wanted = _wanted(name, count, rules, indices)
+    wanted = _wanted(name, count, rules, indices, ranges)
     if holds_pictures(name):
         return _read_pictures(name, wanted, size, progress, arrived)
     convert = _by_pil(size) if resize == "pil" else _by_swscale(size)
@@ -257,8 +262,11 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     return VideoInfo(name, width, height, fps, seconds, total, codec, turned.rotation, keyframes)
 
 
-def count_at(path: str | os.PathLike[str], fps: float, *, most: int) -> int:
-    """How many frames are so many a second of a source, at least one and at most `most`.
+def count_at(
+    path: str | os.PathLike[str], fps: float, *, most: int, ranges: Sequence[TimeRange] = ()
+) -> int:
+    """How many frames are so many a second of a source, or of some stretches of it, at least one
+    and at most `most`.
 
     Raises VideoError as `probe` does; ConfigError if `fps` or `most` has no allowed value.
     """
@@ -271,16 +279,36 @@ def count_at(path: str | os.PathLike[str], fps: float, *, most: int) -> int:
     seconds = info.duration
     if seconds <= 0:  # a recording that does not say
         seconds = scan(os.fsdecode(path)).duration
-    return max(1, min(most, round(seconds * fps)))
+    return max(1, min(most, round(length(seconds, ranges) * fps)))
 
 
-Wanted = Callable[[int], IntArray]
-"""Given the frames in a clip, the positions to read."""
+Wanted = Callable[[FloatArray], IntArray]
+"""Given the times of a clip's frames, the positions to read."""
 
 
-def _wanted(source: str, count: int, rules: Rules, indices: Sequence[int] | None) -> Wanted:
+def spread(
+    source: str, seconds: FloatArray, count: int, rules: Rules, ranges: Sequence[TimeRange]
+) -> IntArray:
+    """Uniform positions among the frames at `seconds` [N] that are shown in some ranges.
+
+    Raises VideoError where none is.
+    """
+    inside = within(seconds, ranges)
+    if not len(inside):
+        last = float(seconds[-1])
+        refuse(source, f"no frame is shown at {words(ranges)}", f"its last one is at {last:.2f} s")
+    return np.asarray(inside[uniform_indices(len(inside), count, rules=rules)], np.int64)
+
+
+def _wanted(
+    source: str,
+    count: int,
+    rules: Rules,
+    indices: Sequence[int] | None,
+    ranges: Sequence[TimeRange],
+) -> Wanted:
     if indices is None:
-        return lambda total: uniform_indices(total, count, rules=rules)
+        return lambda seconds: spread(source, seconds, count, rules, ranges)
     try:
         given = np.asarray(indices, dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
@@ -289,7 +317,8 @@ def _wanted(source: str, count: int, rules: Rules, indices: Sequence[int] | None
         allowed = "one or more ascending whole numbers from 0"
         raise ConfigError(f"indices are {allowed}, not {shown(indices)}")
 
-    def check(total: int) -> IntArray:
+    def check(seconds: FloatArray) -> IntArray:
+        total = len(seconds)
         if given[-1] >= total:
             what = f"frame {given[-1]} was asked for, the clip has {total}"
             refuse(source, what, f"choose indices from 0 to {total - 1}")
@@ -361,13 +390,13 @@ class _Shelf:
 
 def _read_video(name: str, wanted: Wanted, mode: Mode, shelf: _Shelf) -> Frames:
     timeline = scan(name)
-    asked = wanted(timeline.total)
+    asked = wanted(timeline.all_seconds())
     found = _read_exact(name, timeline, asked, mode, shelf) if timeline.exact else None
     if found is not None:
         return found
     shelf.make_room(asked)
     counted = decode_counting(name, timeline, asked.tolist(), shelf.take)
-    chosen = wanted(counted.total)
+    chosen = wanted(counted.seconds)
     if not np.array_equal(chosen, asked):
         shelf.make_room(chosen)
         counted = decode_counting(name, timeline, chosen.tolist(), shelf.take)
@@ -445,7 +474,7 @@ def _read_pictures(
     path: str, wanted: Wanted, size: int, progress: Progress | None, arrived: Arrived | None
 ) -> Frames:
     pictures = find_pictures(path)
-    indices = wanted(len(pictures))
+    indices = wanted(pictures.seconds)
     pixels: Pixels = np.empty((len(indices), size, size, 3), np.uint8)
     for slot, index in enumerate(indices):
         file, number = pictures.places[index]

@@ -71,6 +71,10 @@ class Timeline:
         """Presentation times of frames, counted from the first frame: float64, like `positions`."""
         return np.asarray((self.pts[positions] - self.pts[0]) * float(self.time_base))
 
+    def all_seconds(self) -> FloatArray:
+        """The times of all frames."""
+        return self.seconds(np.arange(self.total))
+
     def nearest_keyframes(self, positions: IntArray) -> IntArray:
         """The positions of the keyframes nearest in time to `positions`, each once, ascending.
 
