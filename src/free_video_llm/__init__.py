@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from free_video_llm.llm.generate import Decoding
     from free_video_llm.models.load import LoadOptions
     from free_video_llm.pipeline import Video, VideoLLM
+    from free_video_llm.video.arrays import Clip
     from free_video_llm.video.read import Frames, read_frames
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Answer", "CheckpointError", "ConfigError", "Crop", "Decoding", "Evidence", "FeatureCache",
+    "Answer", "CheckpointError", "Clip", "ConfigError", "Crop", "Decoding", "Evidence", "FeatureCache",
     "Frames", "FreeVideoLLMError", "LoadOptions", "MissingExtraError", "Pathway", "Plan",
     "PlanError", "Pool", "Select", "Timings", "Video", "VideoError", "VideoLLM", "read_frames",
 ]  # fmt: skip
@@ -38,6 +39,7 @@ __all__ = [
 #: Loaded on first use: torch and transformers take seconds to import.
 _LAZY = {
     "Answer": "answer",
+    "Clip": "video.arrays",
     "Decoding": "llm.generate",
     "Evidence": "answer",
     "FeatureCache": "encoder.cache",

@@ -32,7 +32,8 @@ from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
-from free_video_llm.samples import find
+from free_video_llm.video.arrays import Clip, is_pictures
+from free_video_llm.video.fetch import locate
 from free_video_llm.video.ranges import check_ranges
 from free_video_llm.video.read import Frames, Mode, Resize, count_at
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from free_video_llm.encoder.cache import FeatureCache
+    from free_video_llm.video.arrays import Source
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
@@ -287,7 +289,7 @@ class VideoLLM:
     @check_keywords
     def watch(
         self,
-        source: str | Path | Frames,
+        source: Source,
         *,
         frames: int = DEFAULT_FRAMES,
         fps: float | None = None,
@@ -299,13 +301,14 @@ class VideoLLM:
         resize: Resize | None = None,
         batch: int | None = None,
         cache: FeatureCache | None = None,
-        plan: str | Plan | None = None,
+        plan: str | Plan | Sequence[Plan] | None = None,
         progress: Progress | None = None,
     ) -> Video:
         """Decode and encode a video once.
 
         Args:
-            source: a video file, a folder of images, a bundled clip such as "sample:star", or
+            source: a video file, a folder of images, a bundled clip such as "sample:star", an
+                address (`video/fetch.py`), bytes, an open file; pictures in memory (`Clip`); or
                 `Frames` that were read before.
             frames: how many to sample, evenly (METHOD §1.1); a shorter clip gives what it has.
             fps: so many a second in the place of `frames`, at most `max_candidates`.
@@ -320,25 +323,29 @@ class VideoLLM:
             resize: "bicubic" in the decoder, or "pil"; None takes the one that the rules need.
             batch: frames per pass of a tower; None sizes it to the memory that is free.
             cache: where the features are looked for, and kept. `Frames` are not cached.
-            plan: what is going to be asked, if known. Where the LLM has a tower of its own, frames
-                pass it when a plan first keeps them; a plan that keeps all has that done here,
-                while the video is still being decoded. The answers are the same.
-            progress: called with "decode" or "encode", how much is done, and of how much.
+            plan: what is going to be asked, one or several, if known. Where the LLM has a tower of
+                its own, frames pass it when a plan first keeps them; a plan that keeps all has that
+                done here, while the video is still being decoded. The answers are the same.
+            progress: called with "fetch", "decode" or "encode", how much is done, and of how much.
 
         Raises:
             VideoError: the source gives no frames.
             ConfigError: an option has a value that is not allowed.
         """
+        stretches = check_ranges(ranges)
+        if isinstance(source, Clip) or is_pictures(source):
+            clip = source if isinstance(source, Clip) else Clip(source)
+            if fps is not None:
+                frames = clip.count_at(fps, most=max_candidates, ranges=stretches)
+            source = clip.frames(count=frames, size=self.towers.size, rules=rules, ranges=stretches)
         if isinstance(source, Frames):
             start = time.perf_counter()
-            late = plan is None or not resolve_plan(plan).keeps_all(len(source))
+            late = not keeps_all(plan, len(source))
             features = self.towers.encode(
                 source.pixels, batch=batch, late=late, progress=_named(progress, "encode")
             )
             return Video(self, source, features, 0.0, time.perf_counter() - start)
-        if not isinstance(source, str | Path):
-            raise ConfigError(f"a video is a path or Frames, not {shown(source)}")
-        path, stretches = str(find(source)), check_ranges(ranges)
+        path, fetched = locate(source, progress=_named(progress, "fetch"))
         if search is not None:
             fps = fps or 1.0
         if fps is not None:
@@ -353,8 +360,9 @@ class VideoLLM:
             resize=resize,
             batch=batch,
             cache=cache,
+            fetched=fetched,
         )
-        late = plan is None or not resolve_plan(plan).keeps_all(frames)
+        late = not keeps_all(plan, frames)
         return self._video(watch(reading, self.towers, late=late, progress=progress), reading)
 
     def _video(self, seen: Seen, reading: Reading) -> Video:
@@ -476,6 +484,12 @@ def _checked_pair(pair: object) -> tuple[Video, str]:
     if not question.strip():
         raise ConfigError("the question is empty")
     return video, question
+
+
+def keeps_all(plan: str | Plan | Sequence[Plan] | None, frames: int) -> bool:
+    """Whether any of some plans keeps every one of so many frames."""
+    plans = [] if plan is None else [plan] if isinstance(plan, str | Plan) else plan
+    return any(resolve_plan(one).keeps_all(frames) for one in plans)
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

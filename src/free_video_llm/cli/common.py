@@ -215,20 +215,12 @@ def watch(
     Frames are read and encoded as the plans that will be asked for need it.
     """
     from free_video_llm.video.ranges import check_ranges, parse_range
-    from free_video_llm.video.read import count_at
 
     ranges = check_ranges([parse_range(text) for text in options.ranges])
     if options.start is not None or options.end is not None:
         ranges += check_ranges([(options.start, options.end)])
-    path = samples.find(source)
     all_released = all(plan.rules == "released" for plan in plans)
-    frames = options.frames
-    if options.search is not None:
-        frames = count_at(path, options.fps or 1.0, most=options.max_candidates, ranges=ranges)
-    elif options.fps is not None:
-        frames = count_at(path, options.fps, most=options.max_candidates, ranges=ranges)
-    keeping_all = [plan for plan in plans if plan.keeps_all(frames)]
-    if llm.name == "tiny" and not samples.is_sample(path) and not is_quiet(options):
+    if llm.name == "tiny" and not samples.is_sample(samples.find(source)) and not is_quiet(options):
         print(
             "note: the embedded model 'tiny' knows only coloured shapes, not the real world; name "
             "a real one with --model, e.g. --model llava-hf/llava-v1.6-vicuna-7b-hf (fvl models)",
@@ -236,9 +228,9 @@ def watch(
         )
     with Bars() as bars:
         return llm.watch(
-            path,
-            frames=frames,
-            fps=options.fps if options.search is not None else None,
+            source,
+            frames=options.frames,
+            fps=options.fps,
             max_candidates=options.max_candidates,
             search=options.search,
             ranges=ranges,
@@ -246,7 +238,7 @@ def watch(
             rules="released" if all_released else "corrected",
             resize=options.resize,
             cache=feature_cache(options, half=options.cache_half),
-            plan=(keeping_all or plans)[0],
+            plan=plans,
             progress=bars,
         )
 
@@ -270,7 +262,11 @@ def positive(text: str) -> int:
 class Bars:
     """Progress bars on stderr, one for each step; shown where a step takes over a second."""
 
-    _WORDS = {"decode": "reading frames", "encode": "looking at frames"}  # noqa: RUF012
+    _WORDS = {  # noqa: RUF012
+        "fetch": "fetching",
+        "decode": "reading frames",
+        "encode": "looking at frames",
+    }
 
     def __init__(self) -> None:
         self._bars: dict[str, Any] = {}
@@ -290,7 +286,8 @@ class Bars:
             self._bars[what] = tqdm(
                 total=total,
                 desc=self._WORDS.get(what, what),
-                unit="frame",
+                unit="B" if what == "fetch" else "frame",
+                unit_scale=what == "fetch",
                 delay=1,
                 leave=False,
                 disable=None,

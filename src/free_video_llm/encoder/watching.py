@@ -6,13 +6,16 @@ Knows nothing of plans, questions or language models.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.search import Search, watch_or_search
 from free_video_llm.encoder.stream import Progress
 from free_video_llm.encoder.tower import Towers
+from free_video_llm.errors import VideoError
+from free_video_llm.video.fetch import Fetched
+from free_video_llm.video.http_get import short
 from free_video_llm.video.ranges import TimeRange
 from free_video_llm.video.read import Frames, Mode, Resize, Rules
 
@@ -32,7 +35,7 @@ class Reading:
         search: the share of them that is scored (see `Search`); None is all.
         mode, rules, resize: see `read_frames`. batch: frames of a pass of a tower.
         cache: where the features are looked for, and kept; not of what is searched.
-        held: what must live as long as the source does, such as a file fetched for the while.
+        fetched: what the source was fetched as, and lives as long as this.
     """
 
     source: str
@@ -44,7 +47,7 @@ class Reading:
     resize: Resize | None = None
     batch: int | None = None
     cache: FeatureCache | None = None
-    held: object = None
+    fetched: Fetched | None = None
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -78,6 +81,19 @@ def watch(
         VideoError: the source gives no frames.
         ConfigError: an option has a value that is not allowed.
     """
+    fetched = reading.fetched
+    try:
+        seen = _watch(reading, towers, late=late, progress=progress)
+    except VideoError as error:  # of a file that people have never seen
+        if fetched is None:
+            raise
+        raise VideoError(str(error).replace(fetched.path, short(fetched.name))) from error
+    if fetched is None:
+        return seen
+    return replace(seen, frames=replace(seen.frames, source=fetched.name))
+
+
+def _watch(reading: Reading, towers: Towers, *, late: bool, progress: Progress | None) -> Seen:
     begin = time.perf_counter()
     cache = reading.cache if reading.search is None else None
     key = None if cache is None else cache.key_of(reading.source, towers, **reading.sampling)
