@@ -26,7 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             {"picture", "show"},
             {"asking"},
             {"pipeline"},
-            {"profile", "tiny", "checkpoints"},
+            {"profile", "tiny", "checkpoints", "many"},
             {"benchmarks"},
             {"evaluation"},
             {"web"},

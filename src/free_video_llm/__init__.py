@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Answer", "CheckpointError", "Clip", "ConfigError", "Crop", "Decoding", "Evidence", "FeatureCache",
-    "Frames", "FreeVideoLLMError", "LoadOptions", "MissingExtraError", "Pathway", "Plan",
-    "PlanError", "Pool", "Select", "Timings", "Video", "VideoError", "VideoLLM", "read_frames",
+    "Answer", "CheckpointError", "Clip", "ConfigError", "Crop", "Decoding", "Evidence",
+    "FeatureCache", "Frames", "FreeVideoLLMError", "LoadOptions", "MissingExtraError", "Pathway",
+    "Plan", "PlanError", "Pool", "Select", "Timings", "Video", "VideoError", "VideoLLM",
+    "read_frames",
 ]  # fmt: skip
 
 #: Loaded on first use: torch and transformers take seconds to import.

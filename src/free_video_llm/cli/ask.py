@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -24,12 +23,17 @@ from free_video_llm.errors import ConfigError
 
 if TYPE_CHECKING:
     from free_video_llm.answer import Answer
+    from free_video_llm.many.inquiry import Inquiry
 
 ASK_EXAMPLES = """\
   fvl ask sample:star "What color is the star?"
   fvl ask clip.mp4 "What is he doing?" "Is he alone?" --model llava-hf/llava-v1.6-vicuna-7b-hf
   fvl ask clip.mp4 "Who wins?" --plan paper-small --frames 100 --picture why.png
   fvl ask clip.mp4 "What is it?" --option cat --option dog --json
+  fvl ask holiday/ 'films/*.mp4' "Is a dog to be seen?" --output dogs.csv
+  fvl ask a.mp4 b.mp4 -q "Who wins?" -q "Where?" --format jsonl
+  fvl ask --questions questions.csv --output answers.jsonl
+  fvl ask lecture.mp4 "What is on the board?" --start 10:00 --end 12:30
   fvl ask film.mkv "Who wins?" --decode keyframes --cache --profile
   fvl ask clip.mp4 "What is it?" --model ./llava-v1.6-vicuna-7b --plan paper@released
 """
@@ -44,8 +48,27 @@ def add_commands(commands: Subparsers) -> None:
     parser = add_command(
         commands, "ask", run_ask, "ask a video one or more questions", ASK_EXAMPLES
     )
-    parser.add_argument("video", help="video file, folder of images, or sample:NAME (fvl samples)")
-    parser.add_argument("questions", nargs="+", metavar="QUESTION")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="VIDEO… QUESTION…",
+        help="video files, folders, patterns, addresses, sample:NAME (fvl samples); then questions",
+    )
+    parser.add_argument(
+        "-q",
+        "--question",
+        dest="asked",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a question; give it several times. All other words are videos then",
+    )
+    parser.add_argument(
+        "--questions",
+        metavar="FILE",
+        help="a .csv or .jsonl file with columns video, question, and options, start, end, answer "
+        "where wanted, or a text file of a question a line; - is standard input",
+    )
     add_model_options(parser)
     add_video_options(parser)
     group = parser.add_argument_group("plan")
@@ -83,6 +106,20 @@ def add_commands(commands: Subparsers) -> None:
     )
     group.add_argument("--json", action="store_true", help="everything as JSON (docs/evidence.md)")
     group.add_argument(
+        "--format",
+        choices=("text", "json", "jsonl", "csv"),
+        help="of the rows of several videos, or of a file of questions (default: text)",
+    )
+    group.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="a .jsonl or .csv file for the rows; a command that was stopped goes on with it",
+    )
+    group.add_argument(
+        "--batch", type=positive, default=8, metavar="N", help="questions answered together"
+    )
+    group.add_argument(
         "--profile",
         action="store_true",
         help="what each step cost: seconds, operations, memory (docs/cost.md)",
@@ -112,32 +149,42 @@ def run_ask(options: argparse.Namespace) -> int:
     from free_video_llm.llm.prompts import check_options
     from free_video_llm.plans.notation import resolve_plan
 
-    for question in options.questions:
-        _check_question(question)
     check_options(options.option)
     plan = resolve_plan(options.plan, options.rules)  # a wrong plan is told before a model loads
     if options.picture is not None:
         from free_video_llm.picture import check_suffix
 
         check_suffix(options.picture)
+    how = {
+        "max_new_tokens": options.max_new_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "seed": options.seed,
+    }
+    inquiries = _inquiries(options)
+    videos = list(dict.fromkeys(inquiry.video for inquiry in inquiries))
+    rows = options.output is not None or options.format is not None
+    if len(videos) > 1 or options.questions is not None or rows:
+        from free_video_llm.cli.ask_many import run_many
+
+        return run_many(options, inquiries, plan, how)
+    options.video = videos[0]
+    questions = [inquiry.question for inquiry in inquiries]
     start = time.perf_counter()
     llm = load_model(options)
     loaded = time.perf_counter() - start
     video = watch(llm, options.video, options, plans=[plan])
     documents = []
-    for number, question in enumerate(options.questions, start=1):
+    for number, question in enumerate(questions, start=1):
         answer = video.ask(
             question,
             plan=plan,
             options=options.option,
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            seed=options.seed,
+            **how,
         )
         document = answer.to_dict()
         if options.picture is not None:
-            saved = answer.save_picture(_numbered(options.picture, number, len(options.questions)))
+            saved = answer.save_picture(_numbered(options.picture, number, len(questions)))
             document["picture"] = str(saved)
         if options.profile:
             from free_video_llm.profile import cost_report
@@ -147,7 +194,7 @@ def run_ask(options: argparse.Namespace) -> int:
         documents.append(document)
         if options.json:
             continue
-        lead = f"{question} " if len(options.questions) > 1 else ""
+        lead = f"{question} " if len(questions) > 1 else ""
         print(lead + (answer.text or "(no answer)"), flush=True)
         if not options.quiet:
             print(_explain(answer, document.get("picture")), file=sys.stderr)
@@ -164,15 +211,24 @@ def run_ask(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_question(question: str) -> None:
-    """A second video, as `*.mp4` gives it, is not asked as a question."""
-    if question == "-" or (question.startswith("@") and os.path.exists(question[1:])):
-        raise ConfigError(f"a question is a text: {question!r} is not read from a file or pipe")
-    if os.path.exists(question):
-        raise ConfigError(
-            f"{question!r} is a file, not a question: fvl ask takes one video, then questions; "
-            "ask about each video in a command of its own"
-        )
+def _inquiries(options: argparse.Namespace) -> list[Inquiry]:
+    """Every question about every video."""
+    from free_video_llm.many.inquiry import Inquiry, expand, read_inquiries, split_words
+
+    if options.questions is not None:
+        if options.asked or options.option:
+            raise ConfigError("--questions has the questions and their options: leave -q and "
+                              "--option out")  # fmt: skip
+        given = sys.stdin.read() if options.questions == "-" else None
+        return read_inquiries(options.questions, videos=expand(options.words), standard_input=given)
+    if not options.words:
+        raise ConfigError("a video is missing: fvl ask VIDEO… QUESTION…, or --questions FILE")
+    words, questions = split_words(options.words, options.asked)
+    return [
+        Inquiry(video=video, question=question, options=tuple(options.option))
+        for video in expand(words)
+        for question in questions
+    ]
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.pipeline import Video, VideoLLM
     from free_video_llm.plans.plan import Plan
+    from free_video_llm.video.ranges import TimeRange
 
 Subparsers = Any  # argparse keeps its type private
 
@@ -105,15 +106,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(options: argparse.Namespace) -> VideoLLM:
-    """The model that the options name, or that fits the video of theirs."""
+def load_model(options: argparse.Namespace, videos: Sequence[str] = ()) -> VideoLLM:
+    """The model that the options name, or that fits the videos."""
     from free_video_llm.models.choose import model_for
     from free_video_llm.models.options import LoadOptions
     from free_video_llm.pipeline import VideoLLM
     from free_video_llm.profiling.memory import total_gb
 
     if options.model is None:
-        options.model = model_for(options.video, memory_gb=total_gb())
+        sources = list(videos) or [options.video]
+        own = [video for video in sources if not video.startswith(samples.PREFIX)]
+        options.model = model_for((own or sources)[0], memory_gb=total_gb())
     named = {field.name: getattr(options, field.name) for field in fields(LoadOptions)}
     return VideoLLM.from_pretrained(options.model, **named)
 
@@ -207,18 +210,28 @@ def feature_cache(options: argparse.Namespace, *, half: bool = False) -> Feature
     return FeatureCache(folder, disk_bytes=round(options.cache_gb * 1e9), half=half)
 
 
-def watch(
-    llm: VideoLLM, source: str, options: argparse.Namespace, *, plans: Sequence[Plan]
-) -> Video:
-    """Decode and encode the video with a progress bar, after the notice that `tiny` needs.
-
-    Frames are read and encoded as the plans that will be asked for need it.
-    """
+def ranges_of(options: argparse.Namespace) -> tuple[TimeRange, ...]:
+    """The stretches that --start, --end and --range name."""
     from free_video_llm.video.ranges import check_ranges, parse_range
 
     ranges = check_ranges([parse_range(text) for text in options.ranges])
     if options.start is not None or options.end is not None:
         ranges += check_ranges([(options.start, options.end)])
+    return ranges
+
+
+def watch(
+    llm: VideoLLM,
+    source: str,
+    options: argparse.Namespace,
+    *,
+    plans: Sequence[Plan],
+    ranges: Sequence[TimeRange] | None = None,
+) -> Video:
+    """Decode and encode the video with a progress bar, after the notice that `tiny` needs.
+
+    Frames are read and encoded as the plans that will be asked for need it.
+    """
     all_released = all(plan.rules == "released" for plan in plans)
     if llm.name == "tiny" and not samples.is_sample(samples.find(source)) and not is_quiet(options):
         print(
@@ -233,7 +246,7 @@ def watch(
             fps=options.fps,
             max_candidates=options.max_candidates,
             search=options.search,
-            ranges=ranges,
+            ranges=ranges_of(options) if ranges is None else ranges,
             mode=options.decode,
             rules="released" if all_released else "corrected",
             resize=options.resize,

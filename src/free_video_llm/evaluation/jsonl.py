@@ -89,12 +89,13 @@ class LineWriter:
         Raises:
             ConfigError: the disk is full or gone; what was half written is taken back.
         """
-        lines = [
-            (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode(
-                "utf-8", "backslashreplace"
-            )
-            for value in values
-        ]
+        self.append_text(
+            json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values
+        )
+
+    def append_text(self, texts: Iterable[str]) -> None:
+        """Write whole lines that are there as text; see `append`."""
+        lines = [text.encode("utf-8", "backslashreplace") for text in texts]
         about = os.fstat(self._file)
         if about.st_nlink == 0:  # what is written now would be lost, and everything after it
             raise ConfigError(
