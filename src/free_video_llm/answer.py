@@ -223,6 +223,7 @@ class Answer:
         warnings: what the user should know (a cut question, a clip that is shorter than declared).
         pictures: what a picture model was shown, in order; none where tokens were.
         answer_tokens: of its text; a server has its own count.
+        probabilities: of the options among one another, where they were chosen by likelihood.
     """
 
     question: str
@@ -240,6 +241,12 @@ class Answer:
     token_seconds: tuple[float, ...] = ()
     pictures: tuple[ChatPicture, ...] = ()
     answer_tokens: int = 0
+    probabilities: tuple[float, ...] = ()
+
+    @property
+    def probability(self) -> float | None:
+        """Of the chosen option among the options; None where the answer was generated."""
+        return max(self.probabilities) if self.probabilities else None
 
     def __repr__(self) -> str:
         plan = self.plan.name or str(self.plan)
@@ -280,6 +287,7 @@ class Answer:
             "options": list(self.options),
             "answer": self.text,
             "token_ids": list(self.token_ids),
+            "probabilities": list(self.probabilities),
             "model": self.model,
             "plan": {"name": self.plan.name, "notation": str(self.plan), **self.plan.to_dict()},
             "pictures": [picture.words for picture in self.pictures],

@@ -10,13 +10,15 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 
 from free_video_llm.answer import Answer, Evidence, Timings, Unit, gather_evidence
-from free_video_llm.errors import ConfigError
+from free_video_llm.errors import ConfigError, one_of
 from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text
 from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
+from free_video_llm.llm.likelihood import likelihoods
 from free_video_llm.llm.prompts import CHAT, template_for
 from free_video_llm.llm.selected_tokens import SeenFrame, SeenFrames, SelectedTokensLLM
 from free_video_llm.models.family import LLM
@@ -24,6 +26,10 @@ from free_video_llm.plans.apply import VisualTokens
 from free_video_llm.plans.plan import Plan
 from free_video_llm.show import pictures_of
 from free_video_llm.video.read import Frames
+
+#: How a question with options is answered: in the model's own words, or by the likelihood of the
+#: options' letters, or of their own words.
+Choose = Literal["generate", "letters", "options"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,6 +74,31 @@ def ask_with_tokens(
         _answer(one, plan, model, prompt, generation, _evidence(one, plan, "tokens"))
         for one, prompt, generation in zip(asked, prompts, generations, strict=True)
     ]
+
+
+def choose_by_likelihood(
+    llm: ImageLLM, asked: Sequence[Asked], plan: Plan, *, choose: Choose, conv_mode: str, model: str
+) -> list[Answer]:
+    """Answers that are the most likely of the options: by their letters, or, asked without the
+    list, by their own words. Raises as `likelihoods` does."""
+    answers = []
+    for one in asked:
+        letters = choose == "letters"
+        template = template_for(conv_mode, llm.tokenizer, multiple_choice=letters)
+        prompt = template.fill(one.question, one.options if letters else ())
+        named = [chr(ord("A") + i) for i in range(len(one.options))] if letters else one.options
+        gap = "" if prompt.endswith(("(", "\n", " ")) else " "
+        found = likelihoods(llm, prompt, one.tokens.embeds, [gap + name for name in named])
+        generation = Generation(
+            text=named[found.best],
+            token_ids=found.token_ids[found.best],
+            prompt_tokens=found.prompt_tokens,
+            prefill_seconds=found.seconds,
+            decode_seconds=0.0,
+        )
+        answer = _answer(one, plan, model, prompt, generation, _evidence(one, plan, "tokens"))
+        answers.append(replace(answer, probabilities=found.probabilities))
+    return answers
 
 
 def ask_with_pictures(
@@ -118,9 +149,25 @@ def frames_of(one: Asked) -> tuple[SeenFrame, ...]:
 
 
 def answer_all(
-    llm: LLM, asked: Sequence[Asked], plan: Plan, *, conv_mode: str, decoding: Decoding, model: str
+    llm: LLM,
+    asked: Sequence[Asked],
+    plan: Plan,
+    *,
+    conv_mode: str,
+    decoding: Decoding,
+    model: str,
+    choose: Choose = "generate",
 ) -> list[Answer]:
     """Answers of a language model of any kind; `conv_mode` is for one whose tokens we build."""
+    if choose != "generate":
+        if not isinstance(llm, ImageLLM):
+            raise ConfigError(
+                f"{model} gives no likelihoods: leave choose out, or take a model whose visual "
+                "tokens are built here (LLaVA, LLaVA-OneVision)"
+            )
+        return choose_by_likelihood(
+            llm, asked, plan, choose=choose, conv_mode=conv_mode, model=model
+        )
     if isinstance(llm, ImageLLM):
         return ask_with_tokens(
             llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model
@@ -128,6 +175,13 @@ def answer_all(
     if isinstance(llm, SelectedTokensLLM):
         return ask_with_selected(llm, asked, plan, decoding=decoding, model=model)
     return ask_with_pictures(llm, asked, plan, decoding=decoding, model=model)
+
+
+def check_choose(choose: object, options: Sequence[Sequence[str]]) -> None:
+    """Raise ConfigError unless it is a way to choose that the questions allow."""
+    one_of("choose", choose, get_args(Choose), ConfigError)
+    if choose != "generate" and not all(options):
+        raise ConfigError(f"choose={choose!r} is among options: give them, e.g. ['yes', 'no']")
 
 
 def check_plan(llm: LLM, plan: Plan, conv_mode: str | None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from free_video_llm.answer import Answer
-from free_video_llm.asking import Asked, answer_all, check_plan
+from free_video_llm.asking import Asked, Choose, answer_all, check_choose, check_plan
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.search import Search
@@ -29,7 +29,7 @@ from free_video_llm.llm.selected_tokens import SelectedTokensLLM
 from free_video_llm.models.family import Level
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
-from free_video_llm.plans.notation import resolve_plan
+from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch, now
 from free_video_llm.video.arrays import Clip, is_pictures
@@ -100,6 +100,7 @@ class Video:
         plan: str | Plan = DEFAULT_PLAN,
         rules: Rules | None = None,
         options: list[str] | tuple[str, ...] = (),
+        choose: Choose = "generate",
         conv_mode: str | None = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
@@ -115,6 +116,7 @@ class Video:
             plan=plan,
             rules=rules,
             options=[options],
+            choose=choose,
             conv_mode=conv_mode,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -340,7 +342,7 @@ class VideoLLM:
             source = clip.frames(count=frames, size=self.towers.size, rules=rules, ranges=stretches)
         if isinstance(source, Frames):
             start = time.perf_counter()
-            late = not keeps_all(plan, len(source))
+            late = not any_keeps_all(plan, len(source))
             features = self.towers.encode(
                 source.pixels, batch=batch, late=late, progress=_named(progress, "encode")
             )
@@ -362,7 +364,7 @@ class VideoLLM:
             cache=cache,
             fetched=fetched,
         )
-        late = not keeps_all(plan, frames)
+        late = not any_keeps_all(plan, frames)
         return self._video(watch(reading, self.towers, late=late, progress=progress), reading)
 
     def _video(self, seen: Seen, reading: Reading) -> Video:
@@ -391,6 +393,7 @@ class VideoLLM:
         plan: str | Plan = DEFAULT_PLAN,
         rules: Rules | None = None,
         options: Sequence[list[str] | tuple[str, ...]] | None = None,
+        choose: Choose = "generate",
         conv_mode: str | None = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
@@ -407,6 +410,8 @@ class VideoLLM:
             plan: a `Plan`, or text for `Plan.parse`.
             rules: "corrected" or "released", over the plan's own.
             options: for each question the choices of a multiple-choice question, or none.
+            choose: among options, "generate" an answer, or take the most likely by the "letters" or
+                by the "options" themselves, asked without the list (yes or no, say).
             conv_mode: prompt template; the model's own where None.
             max_new_tokens, temperature, top_p, top_k, num_beams, repetition_penalty, seed: see
                 `Decoding`.
@@ -430,6 +435,7 @@ class VideoLLM:
         choices = [check_options(c) for c in options] if options is not None else [()] * len(asked)
         if len(choices) != len(asked):
             raise ConfigError(f"{len(asked)} questions but {len(choices)} lists of options")
+        check_choose(choose, choices)
         if not asked:
             return []
         check_plan(self._llm, plan, conv_mode)
@@ -441,6 +447,7 @@ class VideoLLM:
             conv_mode=conv_mode or self.conv_mode,
             decoding=decoding,
             model=self.name,
+            choose=choose,
         )
         for note in [note for answer in answers for note in answer.warnings]:
             warnings.warn(note, stacklevel=3)
@@ -484,12 +491,6 @@ def _checked_pair(pair: object) -> tuple[Video, str]:
     if not question.strip():
         raise ConfigError("the question is empty")
     return video, question
-
-
-def keeps_all(plan: str | Plan | Sequence[Plan] | None, frames: int) -> bool:
-    """Whether any of some plans keeps every one of so many frames."""
-    plans = [] if plan is None else [plan] if isinstance(plan, str | Plan) else plan
-    return any(resolve_plan(one).keeps_all(frames) for one in plans)
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

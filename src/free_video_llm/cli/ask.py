@@ -92,6 +92,13 @@ def add_commands(commands: Subparsers) -> None:
         metavar="TEXT",
         help="a choice of a multiple-choice question; give it several times",
     )
+    group.add_argument(
+        "--choose",
+        choices=("generate", "letters", "options"),
+        default="generate",
+        help="among the options: generate an answer, or take the most likely by its letter, or by "
+        "its own words, asked without the list",
+    )
     group.add_argument("--max-new-tokens", type=positive, default=128, metavar="N")
     group.add_argument(
         "--temperature", type=float, default=0.0, metavar="X", help="0 is greedy (default)"
@@ -160,6 +167,7 @@ def run_ask(options: argparse.Namespace) -> int:
         "temperature": options.temperature,
         "top_p": options.top_p,
         "seed": options.seed,
+        "choose": options.choose,
     }
     inquiries = _inquiries(options)
     videos = list(dict.fromkeys(inquiry.video for inquiry in inquiries))

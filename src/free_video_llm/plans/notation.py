@@ -9,6 +9,7 @@ A suffix `@released` or `@corrected` sets the rules. Knows nothing of tensors or
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -37,6 +38,12 @@ def resolve_plan(plan: str | Plan, rules: Rules | None = None) -> Plan:
     if isinstance(plan, Plan):
         return plan if rules is None else replace(plan, rules=rules)
     return parse_plan(plan, rules=rules)
+
+
+def any_keeps_all(plan: str | Plan | Sequence[Plan] | None, frames: int) -> bool:
+    """Whether any of some plans keeps every one of so many frames."""
+    plans = [] if plan is None else [plan] if isinstance(plan, str | Plan) else plan
+    return any(resolve_plan(one).keeps_all(frames) for one in plans)
 
 
 def parse_plan(text: str, *, rules: Rules | None = None) -> Plan:
