@@ -25,6 +25,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             {"answer"},
             {"picture", "show"},
             {"asking"},
+            {"looking"},
+            {"conversation"},
             {"pipeline"},
             {"profile", "tiny", "checkpoints", "many"},
             {"benchmarks"},

@@ -71,7 +71,7 @@ def ask_with_tokens(
     embeds = [one.tokens.embeds for one in asked]
     generations = llm.generate(prompts, embeds, decoding=decoding, stop=sorted(stops))
     return [
-        _answer(one, plan, model, prompt, generation, _evidence(one, plan, "tokens"))
+        make_answer(one, plan, model, prompt, generation, evidence_of(one, plan, "tokens"))
         for one, prompt, generation in zip(asked, prompts, generations, strict=True)
     ]
 
@@ -96,7 +96,7 @@ def choose_by_likelihood(
             prefill_seconds=found.seconds,
             decode_seconds=0.0,
         )
-        answer = _answer(one, plan, model, prompt, generation, _evidence(one, plan, "tokens"))
+        answer = make_answer(one, plan, model, prompt, generation, evidence_of(one, plan, "tokens"))
         answers.append(replace(answer, probabilities=found.probabilities))
     return answers
 
@@ -108,7 +108,7 @@ def ask_with_pictures(
     ready = []
     for one in asked:
         start = time.perf_counter()
-        evidence = _evidence(one, plan, "patches")
+        evidence = evidence_of(one, plan, "patches")
         pictures, notes = pictures_of(evidence, plan, llm.limits)
         request = ChatRequest(pictures, question_text(one.question, one.options))
         seconds = {**one.seconds, "project": time.perf_counter() - start}
@@ -116,7 +116,7 @@ def ask_with_pictures(
     generations = llm.reply([request for _, request, _ in ready], decoding)
     answers = []
     for (one, request, evidence), generation in zip(ready, generations, strict=True):
-        answer = _answer(one, plan, model, request.text, generation, evidence)
+        answer = make_answer(one, plan, model, request.text, generation, evidence)
         answers.append(replace(answer, pictures=request.pictures))
     return answers
 
@@ -131,7 +131,7 @@ def ask_with_selected(
     ]
     generations = llm.generate(requests, decoding)
     return [
-        _answer(one, plan, model, request.text, generation, _evidence(one, plan, "tokens"))
+        make_answer(one, plan, model, request.text, generation, evidence_of(one, plan, "tokens"))
         for one, request, generation in zip(asked, requests, generations, strict=True)
     ]
 
@@ -197,13 +197,15 @@ def check_plan(llm: LLM, plan: Plan, conv_mode: str | None) -> None:
         raise ConfigError("this model has a prompt of its own: no conv_mode")
 
 
-def _evidence(one: Asked, plan: Plan, unit: Unit) -> Evidence:
+def evidence_of(one: Asked, plan: Plan, unit: Unit) -> Evidence:
+    """What an answer rests on."""
     return gather_evidence(one.frames, one.tokens, plan, side=one.side, unit=unit)
 
 
-def _answer(
+def make_answer(
     one: Asked, plan: Plan, model: str, prompt: str, generation: Generation, evidence: Evidence
 ) -> Answer:
+    """An answer from what was kept of the video and what the model said."""
     return Answer(
         question=one.question,
         text=generation.text,

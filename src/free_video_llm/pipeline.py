@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from free_video_llm.answer import Answer
-from free_video_llm.asking import Asked, Choose, answer_all, check_choose, check_plan
+from free_video_llm.asking import Choose, answer_all, check_choose, check_plan
+from free_video_llm.conversation import Conversation, LookAt
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.search import Search
@@ -26,12 +27,13 @@ from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
 from free_video_llm.llm.prompts import check_options
 from free_video_llm.llm.selected_tokens import SelectedTokensLLM
-from free_video_llm.models.family import Level
+from free_video_llm.looking import look, notes_on
+from free_video_llm.models.family import LLM, Level
 from free_video_llm.models.load import Loaded, LoadOptions, load
 from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
-from free_video_llm.profiling.stopwatch import Stopwatch, now
+from free_video_llm.profiling.stopwatch import Stopwatch
 from free_video_llm.video.arrays import Clip, is_pictures
 from free_video_llm.video.fetch import locate
 from free_video_llm.video.ranges import check_ranges
@@ -48,11 +50,6 @@ DEFAULT_FRAMES = 50
 #: Sampled at a rate, at most: an hour at one a second.
 MOST_CANDIDATES = 3600
 Dtype = Literal["float32", "float16", "bfloat16"]
-
-_NOT_RELEASED = (
-    "the plan's rules are the released code's, but these frames are not: read them with "
-    "rules='released' (its positions, scaled by PIL) for its numbers"
-)
 
 
 @dataclass(eq=False, repr=False)
@@ -128,6 +125,19 @@ class Video:
         )
         return answers[0]
 
+    @check_keywords
+    def chat(
+        self,
+        *,
+        plan: str | Plan = DEFAULT_PLAN,
+        look: LookAt = "again",
+        conv_mode: str | None = None,
+        max_new_tokens: int = 128,
+    ) -> Conversation:
+        """A conversation about this video; see `Conversation`."""
+        decoding = Decoding(max_new_tokens=max_new_tokens)
+        return Conversation(self, plan=plan, look=look, conv_mode=conv_mode, decoding=decoding)
+
     def perceive(
         self, question: str | PromptVector, plan: Plan, *, stopwatch: Stopwatch | None = None
     ) -> tuple[VisualTokens, tuple[str, ...]]:
@@ -139,19 +149,12 @@ class Video:
         prompt = question
         if isinstance(prompt, str):
             prompt = llm.towers.encode_prompt(prompt)
-        notes = list(self.frames.warnings)
-        if plan.rules == "released" and not self.frames.as_released:
-            notes.append(_NOT_RELEASED)
-        if prompt.truncated:
-            notes.append(
-                "the question is longer than the text encoder takes: its end was not "
-                "used to choose frames and regions (the language model reads all of it)"
-            )
+        notes = notes_on(self.frames, plan, prompt)
         projector = NO_TOKENS if llm.picture_llm is not None else llm.token_llm.projector
         tokens = perceive(
             self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
         )
-        return tokens, tuple(notes)
+        return tokens, notes
 
     def for_plan(self, plan: Plan) -> Video:
         """This video with the pixels that a plan needs.
@@ -232,6 +235,11 @@ class VideoLLM:
         if isinstance(self._llm, ImageLLM | SelectedTokensLLM):
             return self._llm
         raise ConfigError(f"{self.name} is shown pictures: its visual tokens are its own affair")
+
+    @property
+    def language_model(self) -> LLM:
+        """Whatever answers."""
+        return self._llm
 
     @property
     def picture_llm(self) -> PictureLLM | None:
@@ -439,7 +447,7 @@ class VideoLLM:
         if not asked:
             return []
         check_plan(self._llm, plan, conv_mode)
-        ready = self._look([(v.for_plan(plan), q) for v, q in asked], choices, plan)
+        ready = look(self.towers, [(v.for_plan(plan), q) for v, q in asked], choices, plan)
         answers = answer_all(
             self._llm,
             ready,
@@ -452,34 +460,6 @@ class VideoLLM:
         for note in [note for answer in answers for note in answer.warnings]:
             warnings.warn(note, stacklevel=3)
         return answers
-
-    def _look(
-        self, pairs: Sequence[tuple[Video, str]], choices: Sequence[tuple[str, ...]], plan: Plan
-    ) -> list[Asked]:
-        """What the plan keeps for each question, and what choosing it took."""
-        device = self.towers.device
-        start = now(device)
-        vectors = self.towers.encode_prompts([question for _, question in pairs])
-        share = (now(device) - start) / len(pairs)
-        asked = []
-        for (video, question), choice, vector in zip(pairs, choices, vectors, strict=True):
-            stopwatch = Stopwatch(device)
-            video = video.closer(vector)
-            tokens, notes = video.perceive(vector, plan, stopwatch=stopwatch)
-            video.encode_seconds += stopwatch.seconds.pop("encode", 0.0)
-            watched = {"decode": video.decode_seconds, "encode": video.encode_seconds}
-            asked.append(
-                Asked(
-                    question=question,
-                    options=choice,
-                    frames=video.frames,
-                    side=video.features.side,
-                    tokens=tokens,
-                    notes=notes,
-                    seconds={**watched, **stopwatch.seconds, "prompt": share},
-                )
-            )
-        return asked
 
 
 def _checked_pair(pair: object) -> tuple[Video, str]:

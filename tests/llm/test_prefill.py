@@ -153,13 +153,13 @@ def test_an_answer_is_the_one_that_transformers_own_cache_gives(llm: ImageLLM, m
     monkeypatch.setattr(llm, "_end_ids", list)
     prompts, tokens = [f"{IMAGE} what is it"] * 3, visual(llm, [20, 9, 14])
     decoding = Decoding(max_new_tokens=40, repetition_penalty=1.3)
-    stores, made = [], llm._key_values
-    monkeypatch.setattr(llm, "_key_values", lambda *a: stores.append(made(*a)) or stores[-1])
+    stores, made = [], llm.key_values
+    monkeypatch.setattr(llm, "key_values", lambda *a: stores.append(made(*a)) or stores[-1])
     ours = [*llm.generate(prompts, tokens, decoding=decoding)]
     ours += [llm.generate([p], [t], decoding=decoding)[0] for p, t in zip(prompts, tokens)]
     assert len(stores) == 4
     assert all(store.buffers[0][0].shape[2] > store.room for store in stores)
-    monkeypatch.setattr(llm, "_key_values", lambda *_: None)
+    monkeypatch.setattr(llm, "key_values", lambda *_: None)
     theirs = [llm.generate([p], [t], decoding=decoding)[0] for p, t in zip(prompts, tokens)]
     assert [g.token_ids for g in ours] == [g.token_ids for g in [*theirs, *theirs]]
     assert [len(g.token_ids) for g in ours] == [40] * 6
@@ -191,9 +191,9 @@ def test_a_model_with_a_sliding_window_is_left_to_transformers(llm: ImageLLM, mo
     from transformers import MistralConfig
 
     config = llm.model.config
-    assert llm._key_values(2, 5, Decoding()) is not None
+    assert llm.key_values(2, 5, Decoding()) is not None
     monkeypatch.setattr(config, "text_config", MistralConfig(num_hidden_layers=1, sliding_window=4))
-    assert llm._key_values(2, 5, Decoding()) is None
+    assert llm.key_values(2, 5, Decoding()) is None
 
 
 def test_prompts_that_need_stretched_positions_are_answered_one_by_one(monkeypatch):

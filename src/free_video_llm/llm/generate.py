@@ -210,6 +210,17 @@ class ImageLLM:
             after = after[1:]
         return [*before, IMAGE_ID, *after]
 
+    def tokenize_more(self, text: str) -> list[int]:
+        """Token ids of a text that goes on with a prompt."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        bos = self.tokenizer.bos_token_id
+        return ids[1:] if ids and bos is not None and ids[0] == bos else ids
+
+    def without_end(self, token_ids: Sequence[int]) -> list[int]:
+        """An answer's ids without the end of its turn."""
+        ends = set(self._end_ids())
+        return [number for number in token_ids if number not in ends]
+
     def embed(self, token_ids: Sequence[int], visual: torch.Tensor) -> torch.Tensor:
         """Embeddings [L,D] of a prompt with the visual tokens [N,D] in the image's place."""
         at = list(token_ids).index(IMAGE_ID)
@@ -261,10 +272,10 @@ class ImageLLM:
             torch.manual_seed(decoding.seed)
         extra: dict[str, Any] = {}
         if stop:
-            extra["stopping_criteria"] = [self._stopper(stop)]
+            extra["stopping_criteria"] = [self.stopper(stop)]
         clock = Clock(self.device)
         order: Sequence[int] = range(len(embeds))
-        store = self._key_values(len(embeds), longest, decoding)
+        store = self.key_values(len(embeds), longest, decoding)
         if store is not None:
             written = 0
             if len(embeds) > 1:
@@ -285,19 +296,19 @@ class ImageLLM:
             output = self.model.generate(
                 inputs_embeds=inputs,
                 attention_mask=mask,
-                pad_token_id=self._pad_id(),
+                pad_token_id=self.pad_id(),
                 logits_processor=[clock],
                 **decoding.arguments(),
                 **extra,
             )
         end = now(self.device)
         answers = {
-            number: self._generation(row, stop, len(e), clock, end)
+            number: self.generation(row, stop, len(e), clock, end)
             for number, row, e in zip(order, output.tolist(), embeds, strict=True)
         }
         return [answers[number] for number in range(len(answers))]
 
-    def _key_values(self, rows: int, longest: int, decoding: Decoding) -> KeyValues | None:
+    def key_values(self, rows: int, longest: int, decoding: Decoding) -> KeyValues | None:
         """Room for prompts and answers; None where transformers has to keep them in its own way:
         for beams, and for models that do not attend to all that went before."""
         from transformers import DynamicCache
@@ -319,7 +330,8 @@ class ImageLLM:
         prefill(model, prompts, branches, store)
         return branches.rows
 
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
+        """The token that pads a row."""
         pad = self.tokenizer.pad_token_id
         return int((self._end_ids() or [0])[0] if pad is None else pad)
 
@@ -331,28 +343,30 @@ class ImageLLM:
             return []
         return list(end) if isinstance(end, list | tuple) else [end]
 
-    def _stopper(self, stop: Sequence[str]) -> Callable[..., torch.Tensor]:
+    def stopper(self, stop: Sequence[str]) -> Callable[..., torch.Tensor]:
         """Says of every answer [B,L] whether it holds one of the texts: bool [B]."""
         recent = max(len(text) for text in stop) + 8  # a token is one byte or more
 
         def stopped(token_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-            texts = [self._decode(row, special=True) for row in token_ids[:, -recent:].tolist()]
+            texts = [self.decode(row, special=True) for row in token_ids[:, -recent:].tolist()]
             found = [any(text in answer for text in stop) for answer in texts]
             return torch.tensor(found, device=token_ids.device)
 
         return stopped
 
-    def _decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+    def decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
+        """Token ids as text."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=not special)
         return text
 
-    def _generation(
+    def generation(
         self, row: list[int], stop: Sequence[str], prompt: int, clock: Clock, end: float
     ) -> Generation:
+        """An answer from a row of ids as generated, and when they came."""
         ids = self._cut(row, stop)
         first = clock.times[0]
         each = tuple(later - t for t, later in itertools.pairwise(clock.times[: len(ids)]))
-        text = self._decode(ids)
+        text = self.decode(ids)
         for word in stop:  # where its tokens are no special ones, and so not left out
             text = text.split(word)[0]
         return Generation(text.strip(), tuple(ids), prompt, first - clock.start, end - first, each)
@@ -360,11 +374,11 @@ class ImageLLM:
     def _cut(self, row: list[int], stop: Sequence[str]) -> list[int]:
         """The ids up to the one that ended the answer (a batch is padded after it)."""
         ends = set(self._end_ids())
-        whole = self._decode(row, special=True)
+        whole = self.decode(row, special=True)
         stops = any(text in whole for text in stop)
         for count, number in enumerate(row, start=1):
             if number in ends:
                 return row[:count]
-            if stops and any(text in self._decode(row[:count], special=True) for text in stop):
+            if stops and any(text in self.decode(row[:count], special=True) for text in stop):
                 return row[:count]
         return row

@@ -40,10 +40,12 @@ class Template:
 
     `stop` are texts that end the model's turn, besides its end of sequence. Vicuna and Mistral end
     theirs with the end of sequence itself, and nothing else stops them in the released code.
+    `follow` is what stands between an answer and the next, with `{question}`.
     """
 
     text: str
     stop: tuple[str, ...] = ()
+    follow: str = ""
 
     @property
     def multiple_choice(self) -> bool:
@@ -81,6 +83,9 @@ def _chatml(system: str, user: str, answer: str) -> str:
 
 
 _CHATML_STOP = (END_OF_TURN,)
+_CHATML_FOLLOW = (
+    f"{END_OF_TURN}\n<|im_start|>user\n{{question}}{END_OF_TURN}\n<|im_start|>assistant\n"
+)
 _CHOICE = _SEQUENCE + "\nQuestion: {question}\nOptions:\n{options}Only give the best option."
 _ASK = _SEQUENCE + " " + _CONCISELY + " Question: {question}"
 
@@ -106,11 +111,19 @@ def check_options(options: object) -> tuple[str, ...]:
 
 
 TEMPLATES: dict[str, Template] = {
-    "image_seq_v3": Template(f"USER: {IMAGE}\n{_ASK} \nASSISTANT:\nAnswer: In the video,"),
-    "image_seq_34b_v3": Template(
-        _chatml("Answer the question.", _ASK, "Answer: In the video,"), stop=_CHATML_STOP
+    "image_seq_v3": Template(
+        f"USER: {IMAGE}\n{_ASK} \nASSISTANT:\nAnswer: In the video,",
+        follow="</s>USER: {question} \nASSISTANT:",
     ),
-    "image_seq_mistral_v3": Template(f"[INST] {IMAGE}\n{_ASK} [/INST]\nAnswer: In the video,"),
+    "image_seq_34b_v3": Template(
+        _chatml("Answer the question.", _ASK, "Answer: In the video,"),
+        stop=_CHATML_STOP,
+        follow=_CHATML_FOLLOW,
+    ),
+    "image_seq_mistral_v3": Template(
+        f"[INST] {IMAGE}\n{_ASK} [/INST]\nAnswer: In the video,",
+        follow="</s>[INST] {question} [/INST]",
+    ),
     "multiple_choice_allvideo_v4": Template(
         f"{_EXPERT} USER: {IMAGE}\n{_CHOICE} \nASSISTANT:\nAnswer: Best option:("
     ),
@@ -120,7 +133,9 @@ TEMPLATES: dict[str, Template] = {
     "multiple_choice_allvideo_mistral_v4": Template(
         f"[INST] {_EXPERT} {IMAGE}\n{_CHOICE} [/INST]\nAnswer: Best option:("
     ),
-    "plain": Template(f"USER: {IMAGE}\n{{question}} ASSISTANT:"),
+    "plain": Template(
+        f"USER: {IMAGE}\n{{question}} ASSISTANT:", follow=" USER: {question} ASSISTANT:"
+    ),
     "plain_choice": Template(f"USER: {IMAGE}\n{{question}}\n{{options}}ASSISTANT: ("),
 }
 
@@ -177,7 +192,22 @@ def template_for(conv_mode: str, tokenizer: Any, *, multiple_choice: bool) -> Te
     whole = text.count(IMAGE) == text.count("{question}") == 1
     if not whole or ("{options}" in text) != multiple_choice:
         raise ConfigError("the tokenizer's chat template drops the question: name a conv_mode")
-    return Template(text)
+    return Template(text, follow="" if multiple_choice else _follow(tokenizer, user))
+
+
+def _follow(tokenizer: Any, user: str) -> str:
+    """What a chat template puts between an answer and the next; nothing where it takes no turns."""
+    turns = [("user", user), ("assistant", "{answer}"), ("user", "{follow}")]
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": role, "content": content} for role, content in turns],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    except Exception:  # of conversations; alone, a question can be asked all the same
+        return ""
+    between = text.split("{answer}")[-1]
+    return between.replace("{follow}", "{question}") if between.count("{follow}") == 1 else ""
 
 
 def choose_mode(llm_type: str, vocabulary: int, *, chatml: bool, has_chat: bool) -> str | None:
