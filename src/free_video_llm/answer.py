@@ -91,7 +91,7 @@ class Evidence:
             return None if values is None else short(values)
 
         return {
-            "source": self.frames.source,
+            "source": self.frames.name,
             "width": self.frames.width,
             "height": self.frames.height,
             "duration_seconds": self.frames.duration,

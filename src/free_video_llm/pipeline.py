@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from free_video_llm.answer import Answer
-from free_video_llm.asking import Choose, answer_all, check_choose, check_plan
+from free_video_llm.answer import Answer, Evidence
+from free_video_llm.asking import Choose, answer_all, check_choose, check_plan, evidence_of
 from free_video_llm.conversation import Conversation, LookAt
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
@@ -29,7 +29,7 @@ from free_video_llm.llm.prompts import check_options
 from free_video_llm.llm.selected_tokens import SelectedTokensLLM
 from free_video_llm.looking import look, notes_on
 from free_video_llm.models.family import LLM, Level
-from free_video_llm.models.load import Loaded, LoadOptions, load
+from free_video_llm.models.load import Loaded, LoadOptions, load, load_scorer
 from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
@@ -73,7 +73,7 @@ class Video:
 
     def __repr__(self) -> str:
         side, model = self.features.side, self.llm.name if self.llm else None
-        name = shown(os.path.basename(self.frames.source) or self.frames.source)
+        name = shown(os.path.basename(self.frames.name) or self.frames.name)
         return (
             f"Video({name}, {len(self.frames)} of {self.frames.total} frames in "
             f"{self.frames.duration:.1f} s, {side}×{side} patches each, model={shown(model)})"
@@ -137,6 +137,14 @@ class Video:
         """A conversation about this video; see `Conversation`."""
         decoding = Decoding(max_new_tokens=max_new_tokens)
         return Conversation(self, plan=plan, look=look, conv_mode=conv_mode, decoding=decoding)
+
+    @check_keywords
+    def find(self, question: str, *, plan: str | Plan = "lean") -> Evidence:
+        """The frames and regions that a plan keeps for a question; no language model is asked.
+        `show.save_frames` writes them as pictures."""
+        plan = resolve_plan(plan)
+        (seen,) = look(self.model.towers, [(self.for_plan(plan), question)], [()], plan)
+        return evidence_of(seen, plan, "patches")
 
     def perceive(
         self, question: str | PromptVector, plan: Plan, *, stopwatch: Stopwatch | None = None
@@ -295,6 +303,15 @@ class VideoLLM:
             level=level,
         )
         return cls(load(name, options))
+
+    @classmethod
+    @check_keywords
+    def for_frames(
+        cls, scorer: str | None = None, *, dtype: Dtype | None = None, device: str | None = None
+    ) -> VideoLLM:
+        """A scorer alone, without a language model: its videos find frames (`Video.find`), and
+        cannot be asked. Raises as `from_pretrained` does."""
+        return cls(load_scorer(LoadOptions(scorer=scorer, dtype=dtype, device=device)))
 
     @check_keywords
     def watch(

@@ -6,13 +6,17 @@ overview pathway becomes one grid of small frames. Which frames and regions, the
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from free_video_llm.answer import Evidence, KeptFrame, PathwayEvidence
+from free_video_llm.errors import ConfigError
 from free_video_llm.llm.chat import ChatPicture, PictureLimits, stamp
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Frames, Pixels
@@ -55,6 +59,53 @@ def pictures_of(
         note = f"the model takes {most} pictures: {dropped} of the kept frames were left out"
         return _shown(frames, details, overview, limits.max_pixels), (note,)
     return _shown(frames, details, overview, limits.max_pixels), ()
+
+
+def save_frames(
+    evidence: Evidence, plan: Plan, folder: str | Path, *, most_pixels: int = 50_000_000
+) -> list[dict[str, Any]]:
+    """Write the kept frames and regions as pictures, at the clip's own sharpness, and `frames.json`
+    beside them, which lists them; an overview is one grid.
+
+    Args:
+        folder: is made; files of the same names in it are written over.
+        most_pixels: of one picture.
+
+    Returns:
+        What `frames.json` lists: `file`, `second` (None of a grid), `frame` in the clip, `score`,
+        `region` as shares of the frame, and `words`.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    details, overview = _details(evidence, plan), _overview(evidence, plan)
+    pictures = _shown(evidence.frames, details, overview, most_pixels)
+    listed: list[dict[str, Any]] = []
+    if overview:
+        listed.append({"file": "overview.jpg", "second": None, "frame": None, "score": None,
+                       "region": None})  # fmt: skip
+    for number, detail in enumerate(details, start=1):
+        kept = detail.kept
+        listed.append(
+            {
+                "file": f"{number:02d}_{kept.second:09.3f}s{'_part' * detail.cropped}.jpg",
+                "second": round(kept.second, 3),
+                "frame": int(evidence.frames.indices[kept.frame]),
+                "score": round(kept.score, 4),
+                "region": [round(edge, 4) for edge in kept.region],
+            }
+        )
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry, picture in zip(listed, pictures, strict=True):
+            entry["words"] = picture.words.rstrip(":")
+            (folder / entry["file"]).write_bytes(picture.jpeg())
+        text = json.dumps(listed, ensure_ascii=False, indent=1) + "\n"
+        (folder / "frames.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from None
+    return listed
 
 
 def _shown(

@@ -22,6 +22,7 @@ from free_video_llm.video import fetch as fetch_module
 from free_video_llm.video import http_get
 from free_video_llm.video.fetch import fetch, is_address, locate
 from free_video_llm.video.http_get import FetchLimits
+from free_video_llm.video.stills import Still, read_stills
 from media import make_video
 
 FRAMES = 12
@@ -150,6 +151,10 @@ def test_every_form_of_pictures_gives_equal_frames(llm, path, pictures):
         assert (video.frames.width, video.frames.height) == (64, 48), name
     for form in (images, pictures, torch.from_numpy(pictures)):  # one a second
         assert llm.watch(form, frames=FRAMES).frames.seconds.tolist() == list(range(FRAMES))
+    (whole,) = read_stills(
+        llm.watch(Clip(images, fps=4), frames=6).frames, [Still(2)], most_pixels=10**6
+    )
+    assert np.array_equal(whole, pictures[wanted.frames.indices[2]])
     part = llm.watch(Clip(pictures, fps=4), fps=4, ranges=[(1, 2)])
     assert part.frames.indices.tolist() == [4, 5, 6, 7]
 
@@ -158,7 +163,9 @@ def test_a_fetched_file_lives_as_long_as_its_video(llm, path):
     video = llm.watch(path.read_bytes(), frames=4)
     kept = Path(video.reading.source)
     assert kept.is_file()
-    assert video.frames.source == "bytes"
+    assert video.frames.name == "bytes"
+    (whole,) = read_stills(video.frames, [Still(1)], most_pixels=10**6)
+    assert whole.shape == (48, 64, 3)  # not from the small frames
     answer = video.ask("Is there a star?", plan="paper@released", max_new_tokens=2)
     assert answer.evidence.frames.as_released
     folder = kept.parent

@@ -111,6 +111,13 @@ def add_commands(commands: Subparsers) -> None:
         metavar="FILE",
         help="save what the answer rests on as .png, .svg or .pdf (numbered for several questions)",
     )
+    group.add_argument(
+        "--save-frames",
+        type=Path,
+        metavar="DIR",
+        help="save the kept frames and regions as pictures, with frames.json beside them "
+        "(of several questions in DIR/1, DIR/2, …)",
+    )
     group.add_argument("--json", action="store_true", help="everything as JSON (docs/evidence.md)")
     group.add_argument(
         "--format",
@@ -194,6 +201,13 @@ def run_ask(options: argparse.Namespace) -> int:
         if options.picture is not None:
             saved = answer.save_picture(_numbered(options.picture, number, len(questions)))
             document["picture"] = str(saved)
+        if options.save_frames is not None:
+            from free_video_llm.show import save_frames
+
+            folder = options.save_frames / (str(number) if len(questions) > 1 else "")
+            document["frames"] = [
+                str(folder / entry["file"]) for entry in save_frames(answer.evidence, plan, folder)
+            ]
         if options.profile:
             from free_video_llm.profile import cost_report
 

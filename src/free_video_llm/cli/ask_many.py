@@ -50,8 +50,10 @@ def run_many(
     from free_video_llm.many.run import ask_many
 
     form = format_of(options)
-    if options.picture is not None or options.profile:
-        raise ConfigError("--picture and --profile are for one video: leave them out")
+    if options.picture or options.profile or options.save_frames:
+        raise ConfigError(
+            "--picture, --save-frames and --profile are for one video: leave them out"
+        )
     if form == "json" and options.output is not None:
         raise ConfigError("--output goes on with a file of lines: name it .jsonl or .csv")
     ranges = ranges_of(options)

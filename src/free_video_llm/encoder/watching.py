@@ -90,7 +90,7 @@ def watch(
         raise VideoError(str(error).replace(fetched.path, short(fetched.name))) from error
     if fetched is None:
         return seen
-    return replace(seen, frames=replace(seen.frames, source=fetched.name))
+    return replace(seen, frames=replace(seen.frames, called=short(fetched.name)))
 
 
 def _watch(reading: Reading, towers: Towers, *, late: bool, progress: Progress | None) -> Seen:

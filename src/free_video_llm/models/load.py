@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import CheckpointError, ConfigError
+from free_video_llm.llm.chat import ChatRequest, PictureLimits
+from free_video_llm.llm.generate import Decoding, Generation
 from free_video_llm.llm.prompts import CHAT, TEMPLATES
 from free_video_llm.models import (  # noqa: F401 (register their families)
     gemma3,
@@ -98,6 +100,25 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
         )
     towers, llm = family.build(opened, options)
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
+
+
+class FramesOnly:
+    """In the place of a language model where frames are chosen and nothing is asked."""
+
+    limits = PictureLimits()
+    identity = "none"
+
+    def reply(self, requests: Sequence[ChatRequest], decoding: Decoding) -> list[Generation]:
+        """Raises ConfigError: there is nobody to answer."""
+        raise ConfigError("no language model is loaded, only a scorer: VideoLLM.from_pretrained")
+
+
+def load_scorer(options: LoadOptions) -> Loaded:
+    """A scorer alone, which chooses frames and regions. Raises as `load` does."""
+    options.placement()
+    name = options.scorer or DEFAULT_SCORER
+    towers = Towers(scorer=build_scorer(open_scorer(find_scorer(name)), options))
+    return Loaded(name, "scorer", None, towers, FramesOnly(), CHAT)
 
 
 def _behind_server(name: str, server: Server, model: str, options: LoadOptions) -> Loaded:

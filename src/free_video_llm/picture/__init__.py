@@ -73,7 +73,7 @@ def draw_comparison(
     if not answers:
         raise ConfigError("a comparison needs at least one answer")
     questions = {answer.question for answer in answers}
-    clips = {answer.evidence.frames.source for answer in answers}
+    clips = {answer.evidence.frames.name for answer in answers}
     if len(questions) > 1 or len(clips) > 1:
         raise ConfigError(
             f"a comparison is of one question about one clip, not of {len(questions)} questions "

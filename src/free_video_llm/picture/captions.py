@@ -126,4 +126,4 @@ def clip_words(evidence: Evidence) -> str:
 
 def clip_name(evidence: Evidence) -> str:
     """The clip's name without its folder."""
-    return evidence.frames.source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return evidence.frames.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -117,7 +118,17 @@ class Clip:
             width=wide,
             height=high,
             resize="pil",
+            whole=functools.partial(_whole, self.pictures),
         )
+
+
+def _whole(
+    pictures: Sequence[Image.Image | npt.NDArray[np.uint8]], index: int
+) -> npt.NDArray[np.uint8]:
+    picture = pictures[index]
+    if isinstance(picture, Image.Image):
+        picture = np.asarray(picture.convert("RGB"))
+    return picture
 
 
 def is_pictures(source: object) -> bool:

@@ -28,13 +28,15 @@ from free_video_llm.video.image_folder import (
     scale_picture,
 )
 from free_video_llm.video.late_pixels import LatePixels
-from free_video_llm.video.ranges import TimeRange, length, within, words
+from free_video_llm.video.ranges import TimeRange, length
+from free_video_llm.video.sampling import Rules as Rules
+from free_video_llm.video.sampling import released_indices, spread
+from free_video_llm.video.sampling import uniform_indices as uniform_indices
 from free_video_llm.video.source import IMAGE_SUFFIXES, check_readable, is_still_container, refuse
 from free_video_llm.video.timeline import FloatArray, IntArray, Timeline, scan
 
 Mode = Literal["exact", "keyframes"]
 Resize = Literal["bicubic", "pil"]
-Rules = Literal["corrected", "released"]
 Progress = Callable[[int, int], None]
 Pixels = npt.NDArray[np.uint8]
 Arrived = Callable[[Pixels, int], None]
@@ -56,6 +58,8 @@ class Frames:
     width, height: pixels of the clip's frames as they are displayed, rotation applied.
     warnings: what was amiss with the file, one line each.
     resize: how the frames were scaled, "bicubic" in the decoder or "pil" as the released code does.
+    called: what the source is for people, where that is not its path.
+    whole: gives a frame of the clip at its own size, where there is no source to read it from.
 
     Raises ValueError if these do not fit together.
     """
@@ -70,6 +74,8 @@ class Frames:
     height: int
     warnings: tuple[str, ...] = ()
     resize: Resize = "bicubic"
+    called: str = ""
+    whole: Callable[[int], Pixels] | None = None
 
     def __post_init__(self) -> None:
         shape, count = self.pixels.shape, len(self.pixels)
@@ -100,6 +106,11 @@ class Frames:
         return len(self.pixels)
 
     @property
+    def name(self) -> str:
+        """What the source is called."""
+        return self.called or self.source
+
+    @property
     def as_released(self) -> bool:
         """Whether these are the released code's pixels: its positions, scaled by PIL."""
         released = released_indices(self.total, len(self))
@@ -109,7 +120,7 @@ class Frames:
         noted = f", {len(self.warnings)} warning(s)" if self.warnings else ""
         return (
             f"Frames(pixels={self.pixels.dtype}{list(self.pixels.shape)}, of {self.total} frames "
-            f"{self.width}×{self.height} in {self.duration:.2f} s, source={self.source!r}{noted})"
+            f"{self.width}×{self.height} in {self.duration:.2f} s, source={self.name!r}{noted})"
         )
 
 
@@ -133,41 +144,6 @@ class VideoInfo:
     codec: str
     rotation: int
     keyframes: int | None
-
-
-def uniform_indices(total: int, count: int, *, rules: Rules = "corrected") -> IntArray:
-    """Uniform frame positions: int64 [T], T = min(total, count), ascending.
-
-    Of a clip with up to twice as many frames as are asked for, each position occurs once and the
-    first and the last are among them. Longer clips, and all by the "released" rules, are sampled as
-    by `released_indices`. Raises ValueError if `total` or `count` is not positive.
-
-    Examples:
-        >>> uniform_indices(3, 50).tolist(), uniform_indices(5, 3).tolist()
-        ([0, 1, 2], [0, 2, 4])
-        >>> uniform_indices(3, 50, rules="released").tolist()
-        [0, 1, 1]
-    """
-    released = released_indices(total, count)
-    if rules == "released" or total > 2 * count:
-        return released
-    frames = len(released)
-    return np.rint(np.linspace(0, total - 1, frames)).astype(np.int64)
-
-
-def released_indices(total: int, count: int) -> IntArray:
-    """The released code's uniform frame positions: int64 [T], T = min(total, count).
-
-    With seg = (total - 1) / T, frame i is (round(seg·i) + round(seg·(i+1))) // 2, `round` being
-    half to even (arXiv 2410.10441, released code). With total ≤ count this repeats a position and
-    leaves out the last frame; that is the released arithmetic, kept. Raises ValueError if `total`
-    or `count` is not positive.
-    """
-    if total <= 0 or count <= 0:
-        raise ValueError(f"total and count must be at least 1; got total={total}, count={count}")
-    frames = min(total, count)
-    edges = np.rint((total - 1) / frames * np.arange(frames + 1)).astype(np.int64)
-    return np.asarray((edges[:-1] + edges[1:]) // 2)
 
 
 def read_frames(
@@ -284,20 +260,6 @@ def count_at(
 
 Wanted = Callable[[FloatArray], IntArray]
 """Given the times of a clip's frames, the positions to read."""
-
-
-def spread(
-    source: str, seconds: FloatArray, count: int, rules: Rules, ranges: Sequence[TimeRange]
-) -> IntArray:
-    """Uniform positions among the frames at `seconds` [N] that are shown in some ranges.
-
-    Raises VideoError where none is.
-    """
-    inside = within(seconds, ranges)
-    if not len(inside):
-        last = float(seconds[-1])
-        refuse(source, f"no frame is shown at {words(ranges)}", f"its last one is at {last:.2f} s")
-    return np.asarray(inside[uniform_indices(len(inside), count, rules=rules)], np.int64)
 
 
 def _wanted(

@@ -55,6 +55,10 @@ def read_stills(frames: Frames, wanted: Sequence[Still], *, most_pixels: int) ->
         raise ValueError(f"most_pixels is 1 or more, not {most_pixels}")
     shelf = _Shelf(frames, wanted, most_pixels)
     try:
+        if frames.whole is not None:
+            for position in shelf.positions:
+                shelf.take(position, frames.whole(position))
+            return shelf.results()
         if not os.path.exists(frames.source):
             raise VideoError(f"{frames.source} is gone")
         _read(frames.source, shelf)
