@@ -14,7 +14,8 @@ from PIL import Image
 from free_video_llm.errors import ConfigError, VideoError, shown
 from free_video_llm.video.image_folder import scale_picture
 from free_video_llm.video.ranges import TimeRange, length
-from free_video_llm.video.read import Frames, Pixels, Rules, spread
+from free_video_llm.video.read import Frames, Pixels, Rules
+from free_video_llm.video.sampling import spread
 from free_video_llm.video.source import check_pixels
 from free_video_llm.video.timeline import FloatArray
 

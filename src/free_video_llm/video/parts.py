@@ -20,8 +20,8 @@ from free_video_llm.video.read import (
     Rules,
     holds_pictures,
     read_frames,
-    spread,
 )
+from free_video_llm.video.sampling import spread
 from free_video_llm.video.timeline import IntArray, scan
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a clip are sampled: uniform positions, of the whole clip or of stretches of it."""
+"""Which frames of a clip are sampled: uniform positions of the whole, or of stretches of it."""
 
 from __future__ import annotations
 
