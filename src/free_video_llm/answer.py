@@ -5,9 +5,13 @@ Turns visual tokens into values for people and JSON. Drawing is left to `picture
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import html
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +20,9 @@ from free_video_llm.llm.chat import ChatPicture
 from free_video_llm.plans.apply import Look, VisualTokens
 from free_video_llm.plans.plan import Pathway, Plan
 from free_video_llm.video.read import Frames
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Unit = Literal["tokens", "patches"]
 
@@ -278,6 +285,38 @@ class Answer:
         from free_video_llm.picture import save_picture
 
         return save_picture(self, path, width_px=width_px, heat_map=heat_map)
+
+    def figure(self, *, width_px: int = 1200, heat_map: bool = True) -> Figure:
+        """The evidence picture as a matplotlib figure; see `save_picture`."""
+        from free_video_llm.picture import draw_picture
+
+        return draw_picture(self, width_px=width_px, heat_map=heat_map)
+
+    def show(self) -> None:
+        """The evidence picture in a notebook, or in a window of its own."""
+        from PIL import Image
+
+        with contextlib.suppress(ImportError):
+            from IPython import display, get_ipython  # type: ignore[import-not-found,unused-ignore]
+
+            if get_ipython() is not None:
+                display.display(self)
+                return
+        Image.open(io.BytesIO(self._repr_png_())).show()
+
+    def _repr_png_(self) -> bytes:
+        held = io.BytesIO()
+        self.figure().savefig(held, format="png")
+        return held.getvalue()
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self._repr_png_()).decode()
+        question, text = html.escape(self.question), html.escape(self.text)
+        return (
+            f"<p>{question}<br><b>{text}</b></p>"
+            f'<img alt="what the answer rests on" width="600" '
+            f'src="data:image/png;base64,{picture}">'
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON (docs/evidence.md describes every entry)."""

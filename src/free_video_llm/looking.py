@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from free_video_llm.asking import Asked
 from free_video_llm.encoder.features import VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.tower import Towers
+from free_video_llm.errors import ConfigError, shown
 from free_video_llm.plans.apply import VisualTokens
 from free_video_llm.plans.plan import Plan
 from free_video_llm.profiling.stopwatch import Stopwatch, now
@@ -18,6 +19,9 @@ _NOT_RELEASED = (
     "the plan's rules are the released code's, but these frames are not: read them with "
     "rules='released' (its positions, scaled by PIL) for its numbers"
 )
+
+
+V = TypeVar("V")
 
 
 class Perceived(Protocol):
@@ -78,3 +82,15 @@ def notes_on(frames: Frames, plan: Plan, prompt: PromptVector) -> tuple[str, ...
             "used to choose frames and regions (the language model reads all of it)"
         )
     return tuple(notes)
+
+
+def checked_pair(pair: object, kind: type[V]) -> tuple[V, str]:
+    """A watched video and a question about it. Raises ConfigError."""
+    video, question = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, pair)
+    if not isinstance(question, str):
+        raise ConfigError(f"a question is a text, not {shown(question)}")
+    if not isinstance(video, kind):
+        raise ConfigError(f"questions are pairs of a watched video and a text, not {shown(pair)}")
+    if not question.strip():
+        raise ConfigError("the question is empty")
+    return video, question

@@ -6,10 +6,11 @@ web page or evaluation.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,19 +21,20 @@ from free_video_llm.conversation import Conversation, LookAt
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.scorer import PromptVector
 from free_video_llm.encoder.search import Search
-from free_video_llm.encoder.stream import Progress
+from free_video_llm.encoder.stream import Progress, named
 from free_video_llm.encoder.watching import Reading, Seen, watch
 from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
 from free_video_llm.llm.prompts import check_options
 from free_video_llm.llm.selected_tokens import SelectedTokensLLM
-from free_video_llm.looking import look, notes_on
+from free_video_llm.looking import checked_pair, look, notes_on
 from free_video_llm.models.family import LLM, Level
 from free_video_llm.models.load import Loaded, LoadOptions, load, load_scorer
 from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
+from free_video_llm.profiling.memory import free_memory
 from free_video_llm.profiling.stopwatch import Stopwatch
 from free_video_llm.video.arrays import Clip, is_pictures
 from free_video_llm.video.fetch import locate
@@ -125,6 +127,10 @@ class Video:
         )
         return answers[0]
 
+    async def aask(self, question: str, **how: Any) -> Answer:
+        """`ask` in a thread of its own, for programs that must not wait."""
+        return await asyncio.to_thread(self.ask, question, **how)
+
     @check_keywords
     def chat(
         self,
@@ -215,7 +221,21 @@ class VideoLLM:
         self._llm = loaded.llm
         self.conv_mode = loaded.conv_mode
 
+    def __enter__(self) -> VideoLLM:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the weights; what was answered stays, and nothing more can be asked."""
+        for name in ("loaded", "towers", "_llm"):
+            self.__dict__.pop(name, None)
+        free_memory()
+
     def __repr__(self) -> str:
+        if "towers" not in self.__dict__:
+            return f"VideoLLM({shown(self.name)}, closed)"
         side, size = self.towers.side, self.towers.size
         return (
             f"VideoLLM({shown(self.name)}, frames of {size} px in {side}×{side} patches, "
@@ -369,10 +389,10 @@ class VideoLLM:
             start = time.perf_counter()
             late = not any_keeps_all(plan, len(source))
             features = self.towers.encode(
-                source.pixels, batch=batch, late=late, progress=_named(progress, "encode")
+                source.pixels, batch=batch, late=late, progress=named(progress, "encode")
             )
             return Video(self, source, features, 0.0, time.perf_counter() - start)
-        path, fetched = locate(source, progress=_named(progress, "fetch"))
+        path, fetched = locate(source, progress=named(progress, "fetch"))
         if search is not None:
             fps = fps or 1.0
         if fps is not None:
@@ -456,7 +476,7 @@ class VideoLLM:
             repetition_penalty=repetition_penalty,
             seed=seed,
         )
-        asked = [_checked_pair(pair) for pair in questions]
+        asked = [checked_pair(pair, Video) for pair in questions]
         choices = [check_options(c) for c in options] if options is not None else [()] * len(asked)
         if len(choices) != len(asked):
             raise ConfigError(f"{len(asked)} questions but {len(choices)} lists of options")
@@ -477,20 +497,3 @@ class VideoLLM:
         for note in [note for answer in answers for note in answer.warnings]:
             warnings.warn(note, stacklevel=3)
         return answers
-
-
-def _checked_pair(pair: object) -> tuple[Video, str]:
-    video, question = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, pair)
-    if not isinstance(question, str):
-        raise ConfigError(f"a question is a text, not {shown(question)}")
-    if not isinstance(video, Video):
-        raise ConfigError(f"questions are pairs of a watched video and a text, not {shown(pair)}")
-    if not question.strip():
-        raise ConfigError("the question is empty")
-    return video, question
-
-
-def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(what, done, total)

@@ -31,6 +31,13 @@ MOST_HELD = 200_000_000
 Progress = Callable[[str, int, int], None]
 
 
+def named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    """Progress on one thing."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(what, done, total)
+
+
 @dataclass(frozen=True)
 class Watched:
     """A video's frames and features. `waited` are the seconds in which the towers had no frame to

@@ -17,6 +17,7 @@ from free_video_llm.benchmarks.videos import VideoFolder
 from free_video_llm.errors import FreeVideoLLMError, described
 from free_video_llm.evaluation.row import Answered, Row
 from free_video_llm.evaluation.units import Unit
+from free_video_llm.profiling.memory import free_memory
 
 if TYPE_CHECKING:
     from free_video_llm.answer import Answer
@@ -115,7 +116,7 @@ def _answer_batch(
             rows[question.row] = answered_row(question, answer, batch=len(ready))
     except Exception:
         if len(ready) > 1:
-            _free_memory()
+            free_memory()
         for pair in ready:  # one by one, so that one question's failure stays its own
             rows[pair[0].row] = _answer_alone(llm, pair, settings)
     return rows
@@ -147,16 +148,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _free_memory() -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 # --- rows ------------------------------------------------------------------------------------

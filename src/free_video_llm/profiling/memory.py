@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -48,3 +49,10 @@ def peak_bytes() -> int:
         return int(psutil.Process().memory_info().peak_wset)  # type: ignore[attr-defined,unused-ignore]
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory() -> None:
+    """Collect what nobody holds, and give a GPU's back to others."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
