@@ -20,6 +20,7 @@ from free_video_llm.llm.chat import ChatPicture
 from free_video_llm.plans.apply import Look, VisualTokens
 from free_video_llm.plans.plan import Pathway, Plan
 from free_video_llm.video.read import Frames
+from free_video_llm.video.subtitles import Line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +72,7 @@ class Evidence:
         unit: what these and the pathways' `tokens` count: "tokens" of the language model, or, where
             pictures were sent and their tokens are the model's own affair, "patches" of the
             scorer's grid that lie in the pictures.
+        said: the subtitles that stood in the prompt.
     """
 
     frames: Frames = field(repr=False)
@@ -78,6 +80,7 @@ class Evidence:
     pathways: tuple[PathwayEvidence, ...]
     all_tokens: int
     unit: Unit = "tokens"
+    said: tuple[Line, ...] = ()
 
     def __repr__(self) -> str:
         kept = ", ".join(f"{p.name} {p.tokens:,}" for p in self.pathways)
@@ -110,6 +113,9 @@ class Evidence:
             },
             "all_tokens": self.all_tokens,
             "unit": self.unit,
+            "said": [
+                {"start": line.start, "end": line.end, "text": line.text} for line in self.said
+            ],
             "pathways": [
                 {
                     "name": pathway.name,

@@ -16,7 +16,7 @@ import torch
 
 from free_video_llm.answer import Answer, Evidence, Timings, Unit, gather_evidence
 from free_video_llm.errors import ConfigError, one_of
-from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text
+from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text, stamp
 from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
 from free_video_llm.llm.likelihood import likelihoods
 from free_video_llm.llm.prompts import CHAT, template_for
@@ -26,7 +26,10 @@ from free_video_llm.plans.apply import VisualTokens
 from free_video_llm.plans.plan import Plan
 from free_video_llm.show import pictures_of
 from free_video_llm.video.read import Frames
+from free_video_llm.video.subtitles import Line, lines_near
 
+#: Characters of subtitles in a prompt: some 400 tokens.
+SAID = 1500
 #: How a question with options is answered: in the model's own words, or by the likelihood of the
 #: options' letters, or of their own words.
 Choose = Literal["generate", "letters", "options"]
@@ -66,7 +69,7 @@ def ask_with_tokens(
     stops: set[str] = set()
     for one in asked:
         template = template_for(conv_mode, llm.tokenizer, multiple_choice=bool(one.options))
-        prompts.append(template.fill(one.question, one.options))
+        prompts.append(template.fill(spoken_question(one), one.options))
         stops.update(template.stop)
     embeds = [one.tokens.embeds for one in asked]
     generations = llm.generate(prompts, embeds, decoding=decoding, stop=sorted(stops))
@@ -85,7 +88,7 @@ def choose_by_likelihood(
     for one in asked:
         letters = choose == "letters"
         template = template_for(conv_mode, llm.tokenizer, multiple_choice=letters)
-        prompt = template.fill(one.question, one.options if letters else ())
+        prompt = template.fill(spoken_question(one), one.options if letters else ())
         named = [chr(ord("A") + i) for i in range(len(one.options))] if letters else one.options
         gap = "" if prompt.endswith(("(", "\n", " ")) else " "
         found = likelihoods(llm, prompt, one.tokens.embeds, [gap + name for name in named])
@@ -110,7 +113,7 @@ def ask_with_pictures(
         start = time.perf_counter()
         evidence = evidence_of(one, plan, "patches")
         pictures, notes = pictures_of(evidence, plan, llm.limits)
-        request = ChatRequest(pictures, question_text(one.question, one.options))
+        request = ChatRequest(pictures, question_text(spoken_question(one), one.options))
         seconds = {**one.seconds, "project": time.perf_counter() - start}
         ready.append((replace(one, notes=one.notes + notes, seconds=seconds), request, evidence))
     generations = llm.reply([request for _, request, _ in ready], decoding)
@@ -127,13 +130,32 @@ def ask_with_selected(
     """Answers of a model that is given some of its own tokens of each kept frame. Raises as
     `SelectedTokensLLM.generate` does."""
     requests = [
-        SeenFrames(frames_of(one), question_text(one.question, one.options)) for one in asked
+        SeenFrames(frames_of(one), question_text(spoken_question(one), one.options))
+        for one in asked
     ]
     generations = llm.generate(requests, decoding)
     return [
         make_answer(one, plan, model, request.text, generation, evidence_of(one, plan, "tokens"))
         for one, request, generation in zip(asked, requests, generations, strict=True)
     ]
+
+
+def said_near(one: Asked) -> list[Line]:
+    """What is said when the frames are shown that are looked at in detail, as far as there is room
+    for it; all frames count where there are no others."""
+    kept = {name: [look.frame for look in looks] for name, looks in one.tokens.looks.items()}
+    every = len(one.frames)
+    chosen = [frames for frames in kept.values() if len(frames) < every] or list(kept.values())
+    seconds = [float(one.frames.seconds[frame]) for frames in chosen for frame in frames]
+    return lines_near(one.frames.subtitles, seconds, most_characters=SAID)
+
+
+def spoken_question(one: Asked) -> str:
+    """The question, after what is said when the kept frames are shown."""
+    if not one.frames.subtitles:
+        return one.question
+    said = [f"[{stamp(line.start)}] {line.text}" for line in said_near(one)]
+    return "\n".join(["Subtitles:", *said, one.question])
 
 
 def frames_of(one: Asked) -> tuple[SeenFrame, ...]:
@@ -199,7 +221,8 @@ def check_plan(llm: LLM, plan: Plan, conv_mode: str | None) -> None:
 
 def evidence_of(one: Asked, plan: Plan, unit: Unit) -> Evidence:
     """What an answer rests on."""
-    return gather_evidence(one.frames, one.tokens, plan, side=one.side, unit=unit)
+    found = gather_evidence(one.frames, one.tokens, plan, side=one.side, unit=unit)
+    return replace(found, said=tuple(said_near(one))) if one.frames.subtitles else found
 
 
 def make_answer(

@@ -10,7 +10,14 @@ from threading import Thread
 from typing import Any, Literal, Protocol, get_args
 
 from free_video_llm.answer import Answer
-from free_video_llm.asking import Asked, answer_all, check_plan, evidence_of, make_answer
+from free_video_llm.asking import (
+    Asked,
+    answer_all,
+    check_plan,
+    evidence_of,
+    make_answer,
+    spoken_question,
+)
 from free_video_llm.errors import ConfigError, one_of, shown
 from free_video_llm.llm.continued import Continued
 from free_video_llm.llm.generate import Decoding, ImageLLM
@@ -167,9 +174,11 @@ class Conversation:
     def _continue(self, llm: ImageLLM, seen: Asked, on_text: OnText | None) -> Answer:
         """By keys and values that are kept."""
         if not self._ids:
-            ids = llm.tokenize(self._template.fill(seen.question))
+            ids = llm.tokenize(self._template.fill(spoken_question(seen)))
         else:
-            follow = self._template.follow.replace("{question}", seen.question.replace(IMAGE, ""))
+            follow = self._template.follow.replace(
+                "{question}", spoken_question(seen).replace(IMAGE, "")
+            )
             ids = [*self._ids, *llm.tokenize_more(follow)]
         if self.look == "once":
             self._first = self._first or seen.tokens
@@ -193,7 +202,7 @@ class Conversation:
         )
         self._ids = [*ids, *llm.without_end(generation.token_ids)]
         evidence = evidence_of(seen, self.plan, "tokens")
-        prompt = self._template.fill(seen.question)
+        prompt = self._template.fill(spoken_question(seen))
         return make_answer(seen, self.plan, self._model.name, prompt, generation, evidence)
 
     def _tell(self, seen: Asked) -> Answer:

@@ -36,10 +36,11 @@ from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.memory import free_memory
 from free_video_llm.profiling.stopwatch import Stopwatch
-from free_video_llm.video.arrays import Clip, is_pictures
+from free_video_llm.video.arrays import given_frames
 from free_video_llm.video.fetch import locate
 from free_video_llm.video.ranges import check_ranges
 from free_video_llm.video.read import Frames, Mode, Resize, count_at
+from free_video_llm.video.subtitles import find_subtitles
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +50,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
-#: Sampled at a rate, at most: an hour at one a second.
-MOST_CANDIDATES = 3600
+MOST_CANDIDATES = 3600  # sampled at a rate: an hour at one a second
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
@@ -128,7 +128,7 @@ class Video:
         return answers[0]
 
     async def aask(self, question: str, **how: Any) -> Answer:
-        """`ask` in a thread of its own, for programs that must not wait."""
+        """`ask` in a thread of its own."""
         return await asyncio.to_thread(self.ask, question, **how)
 
     @check_keywords
@@ -298,7 +298,6 @@ class VideoLLM:
         name one behind a server, as in "openai:gpt-4o-mini", "ollama:qwen3-vl".
 
         Args:
-            name: of the model.
             scorer, revision, dtype, device, device_map, load_in_8bit, load_in_4bit,
                 rope_scaling_factor, conv_mode, base_url, max_images, max_pixels, level: see
                 `LoadOptions`.
@@ -343,6 +342,7 @@ class VideoLLM:
         max_candidates: int = MOST_CANDIDATES,
         ranges: Sequence[tuple[float | str | None, float | str | None]] | None = None,
         search: float | None = None,
+        subtitles: str | Path | None = None,
         mode: Mode = "exact",
         rules: Rules = "corrected",
         resize: Resize | None = None,
@@ -364,6 +364,8 @@ class VideoLLM:
             search: of the frames at `fps` (1 where None), the share that is scored, such as 0.1:
                 those that differ most from what is before them, then for each question those near
                 the best. For hours, of which a question is about moments. `cache` is not used.
+            subtitles: a .srt or .vtt file, or "auto", the one beside the video or within it: what
+                is said near the kept frames stands in the prompt.
             mode: "exact", or "keyframes" for files with long groups of pictures.
             rules: "released" for the positions and pixels of the paper's released code. A plan of
                 those rules gets them by itself (`Video.for_plan`); here they save reading twice.
@@ -380,18 +382,16 @@ class VideoLLM:
             ConfigError: an option has a value that is not allowed.
         """
         stretches = check_ranges(ranges)
-        if isinstance(source, Clip) or is_pictures(source):
-            clip = source if isinstance(source, Clip) else Clip(source)
-            if fps is not None:
-                frames = clip.count_at(fps, most=max_candidates, ranges=stretches)
-            source = clip.frames(count=frames, size=self.towers.size, rules=rules, ranges=stretches)
-        if isinstance(source, Frames):
+        how: dict[str, Any] = {"count": frames, "rules": rules, "ranges": stretches}
+        size = self.towers.size
+        given = given_frames(source, size=size, fps=fps, most=max_candidates, **how)
+        if given is not None:
             start = time.perf_counter()
-            late = not any_keeps_all(plan, len(source))
+            late = not any_keeps_all(plan, len(given))
             features = self.towers.encode(
-                source.pixels, batch=batch, late=late, progress=named(progress, "encode")
+                given.pixels, batch=batch, late=late, progress=named(progress, "encode")
             )
-            return Video(self, source, features, 0.0, time.perf_counter() - start)
+            return Video(self, given, features, 0.0, time.perf_counter() - start)
         path, fetched = locate(source, progress=named(progress, "fetch"))
         if search is not None:
             fps = fps or 1.0
@@ -408,6 +408,7 @@ class VideoLLM:
             batch=batch,
             cache=cache,
             fetched=fetched,
+            subtitles=find_subtitles(path) if subtitles == "auto" else subtitles,
         )
         late = not any_keeps_all(plan, frames)
         return self._video(watch(reading, self.towers, late=late, progress=progress), reading)

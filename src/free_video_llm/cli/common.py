@@ -161,6 +161,12 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         "the picture changes and near what the question is about; for hours",
     )
     group.add_argument(
+        "--subtitles",
+        metavar="FILE",
+        help="a .srt or .vtt file, or auto: the one beside the video or within it; what is said "
+        "near the kept frames stands in the prompt",
+    )
+    group.add_argument(
         "--decode",
         choices=("exact", "keyframes"),
         default="exact",
@@ -246,6 +252,7 @@ def watch(
             fps=options.fps,
             max_candidates=options.max_candidates,
             search=options.search,
+            subtitles=options.subtitles,
             ranges=ranges_of(options) if ranges is None else ranges,
             mode=options.decode,
             rules="released" if all_released else "corrected",

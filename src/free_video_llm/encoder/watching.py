@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.encoder.features import Memo, VideoFeatures
@@ -18,6 +19,7 @@ from free_video_llm.video.fetch import Fetched
 from free_video_llm.video.http_get import short
 from free_video_llm.video.ranges import TimeRange
 from free_video_llm.video.read import Frames, Mode, Resize, Rules
+from free_video_llm.video.subtitles import Line, read_subtitles
 
 if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
@@ -35,6 +37,7 @@ class Reading:
         search: the share of them that is scored (see `Search`); None is all.
         mode, rules, resize: see `read_frames`. batch: frames of a pass of a tower.
         cache: where the features are looked for, and kept; not of what is searched.
+        subtitles: the file that has them, or none.
         fetched: what the source was fetched as, and lives as long as this.
     """
 
@@ -48,6 +51,7 @@ class Reading:
     batch: int | None = None
     cache: FeatureCache | None = None
     fetched: Fetched | None = None
+    subtitles: str | Path | None = None
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -82,15 +86,19 @@ def watch(
         ConfigError: an option has a value that is not allowed.
     """
     fetched = reading.fetched
+    lines: tuple[Line, ...] = ()
     try:
+        if reading.subtitles is not None:
+            lines = read_subtitles(str(reading.subtitles))
         seen = _watch(reading, towers, late=late, progress=progress)
     except VideoError as error:  # of a file that people have never seen
         if fetched is None:
             raise
         raise VideoError(str(error).replace(fetched.path, short(fetched.name))) from error
-    if fetched is None:
-        return seen
-    return replace(seen, frames=replace(seen.frames, called=short(fetched.name)))
+    frames = replace(seen.frames, subtitles=lines) if lines else seen.frames
+    if fetched is not None:
+        frames = replace(frames, called=short(fetched.name))
+    return replace(seen, frames=frames)
 
 
 def _watch(reading: Reading, towers: Towers, *, late: bool, progress: Progress | None) -> Seen:

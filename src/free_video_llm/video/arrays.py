@@ -123,6 +123,31 @@ class Clip:
         )
 
 
+def given_frames(
+    source: object,
+    *,
+    count: int,
+    size: int,
+    fps: float | None,
+    most: int,
+    rules: Rules,
+    ranges: Sequence[TimeRange],
+) -> Frames | None:
+    """The frames of a source that is in memory already; None where it is none.
+
+    Raises as `Clip` and `Clip.frames` do.
+    """
+    if isinstance(source, Frames):
+        return source
+    if not isinstance(source, Clip):
+        if not is_pictures(source):
+            return None
+        source = Clip(source)
+    if fps is not None:
+        count = source.count_at(fps, most=most, ranges=ranges)
+    return source.frames(count=count, size=size, rules=rules, ranges=ranges)
+
+
 def _whole(
     pictures: Sequence[Image.Image | npt.NDArray[np.uint8]], index: int
 ) -> npt.NDArray[np.uint8]:

@@ -33,6 +33,7 @@ from free_video_llm.video.sampling import Rules as Rules
 from free_video_llm.video.sampling import released_indices, spread
 from free_video_llm.video.sampling import uniform_indices as uniform_indices
 from free_video_llm.video.source import IMAGE_SUFFIXES, check_readable, is_still_container, refuse
+from free_video_llm.video.subtitles import Line
 from free_video_llm.video.timeline import FloatArray, IntArray, Timeline, scan
 
 Mode = Literal["exact", "keyframes"]
@@ -59,6 +60,7 @@ class Frames:
     warnings: what was amiss with the file, one line each.
     resize: how the frames were scaled, "bicubic" in the decoder or "pil" as the released code does.
     called: what the source is for people, where that is not its path.
+    subtitles: what is said in the clip, in time order, where it is known.
     whole: gives a frame of the clip at its own size, where there is no source to read it from.
 
     Raises ValueError if these do not fit together.
@@ -76,6 +78,7 @@ class Frames:
     resize: Resize = "bicubic"
     called: str = ""
     whole: Callable[[int], Pixels] | None = None
+    subtitles: tuple[Line, ...] = ()
 
     def __post_init__(self) -> None:
         shape, count = self.pixels.shape, len(self.pixels)
