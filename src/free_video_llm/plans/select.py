@@ -60,13 +60,17 @@ def most_similar_diverse(
     [T,P] of unit length.
     """
     ranked = _ranked(scores, exclude)
-    closeness = vectors @ vectors.T
     chosen: list[int] = []
+    alike: list[bool] = [False] * len(scores)
     for frame in ranked:
         if len(chosen) == count:
             break
-        if all(closeness[frame, other] <= limit for other in chosen):
-            chosen.append(frame)
+        if alike[frame]:
+            continue
+        chosen.append(frame)
+        # Only to those that are chosen: an hour's frames have thirteen million closenesses.
+        near = (vectors @ vectors[frame] > limit).tolist()
+        alike = [one or other for one, other in zip(alike, near, strict=True)]
     rest = [frame for frame in ranked if frame not in chosen]
     return sorted(chosen + rest[: count - len(chosen)])
 
