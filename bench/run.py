@@ -26,6 +26,7 @@ import first_question
 import many_questions
 import prompt_length
 import savings
+import selection
 import start
 from checkpoint import SIZES
 from clips import make_clip
@@ -49,6 +50,7 @@ def parts(size_name: str, repeats: int) -> dict[str, Part]:
 
     return {
         "start": lambda: plain(start.figures(5 * repeats)),
+        "selection": lambda: plain(selection.figures(5 * repeats)),
         "together": lambda: plain(many_questions.figures(3 * repeats)),
         "tokens": lambda: prompt_length.figures(repeats),
         "length": lambda: clip_length.figures(clips, repeats),

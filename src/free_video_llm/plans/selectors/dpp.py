@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: How much more relevant the best frame is than the worst: its exponent.
 SHARPNESS = 2.0
+#: The share of a frame's own part below which it lies within what was chosen: float32's rounding.
+ALIKE = 1e-5
 
 
 @selector("dpp", caption="relevant, and as unlike as can be", guided=True)
@@ -37,18 +39,20 @@ def dpp(
     count = min(count, len(free))
     if not count:
         return []
-    some, unit = scores[free].double().cpu(), vectors[free].double().cpu()
+    some = scores[free].double().cpu()
+    # An hour's vectors in double precision would take longer to make than to use.
+    unit = (vectors if len(free) == len(vectors) else vectors[free]).float().cpu()
     relevance = torch.exp(SHARPNESS * in_unit_range(some))
     # What is left of a frame's own part of the kernel once the chosen ones are taken out of it.
-    left = relevance**2 * (unit * unit).sum(1)
+    left = relevance**2
     rows = torch.zeros(count, len(free), dtype=torch.float64)
     chosen: list[int] = []
     for step in range(count):
         best = int(left.argmax())
-        if not left[best] > 1e-9:
+        if not left[best] > ALIKE * relevance[best] ** 2:
             break  # all that is left lies within what was chosen
         chosen.append(best)
-        kernel = relevance[best] * relevance * (unit @ unit[best])
+        kernel = relevance[best] * relevance * (unit @ unit[best]).double()
         rows[step] = (kernel - rows[:step].T @ rows[:step, best]) / left[best].sqrt()
         left = left - rows[step] ** 2
         left[best] = -torch.inf
