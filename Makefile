@@ -11,7 +11,7 @@ LOWEST := .venv-lowest
 demo: $(STAMP)
 	$(BIN)/fvl ask sample:star "What color is the star?" --picture outputs/demo.png
 
-## All tests, doctests included, with coverage of every promise in the README.
+## All tests, doctests included.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
@@ -60,7 +60,7 @@ $(LOWEST)/.dev: pyproject.toml constraints-lowest.txt
 bench: $(STAMP)
 	$(BIN)/python bench/run.py
 
-## The same with towers as large as CLIP ViT-L/14 at 336 px, into docs/cost.md and the README: an hour.
+## The same with towers as large as CLIP ViT-L/14 at 336 px, into docs/cost.md: an hour.
 bench-full: $(STAMP)
 	$(BIN)/python bench/run.py --size full --documents
 

@@ -1,4 +1,4 @@
-"""Results as a Markdown table and a picture, and into docs/cost.md and the README."""
+"""Results as a Markdown table and a picture, and into docs/cost.md."""
 
 from __future__ import annotations
 
@@ -79,25 +79,13 @@ def number(value: float) -> str:
 
 
 def write_documents(results: Results) -> None:
-    """Fill docs/cost.md and the README, and put the picture beside them.
+    """Fill docs/cost.md, and put the picture beside it.
 
     Raises:
-        ValueError: one of them has no place for it.
+        ValueError: it has no place for it.
     """
     write_picture(results, PICTURE)
     fill(ROOT / "docs" / "cost.md", "figures", table(results))
-    promised = [figure for figure in results.figures if figure.bound is not None]
-    promised.sort(key=lambda figure: _place(figure.section))
-    lines = ["| what | ratio | range | promised |", "|---|---|---|---|"]
-    for figure in promised:
-        values = sorted(figure.ratios())
-        unit = "×" if figure.second is not None else f" {figure.unit}"
-        spread = f"{number(values[0])} – {number(values[-1])}" if len(values) > 1 else "one run"
-        lines.append(
-            f"| {figure.what} | **{number(figure.median)}{unit}** | {spread} | {promise(figure)} |"
-        )
-    models = f"Questions: {results.machine['models']}.\n\n"
-    fill(ROOT / "README.md", "figures", models + "\n".join(lines) + "\n")
 
 
 def fill(path: Path, mark: str, text: str) -> None:

@@ -101,9 +101,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="quick")
     parser.add_argument("--only", nargs="+", metavar="PART", help="one or more of the parts")
     parser.add_argument("--repeats", type=int, help="default: 3")
-    parser.add_argument(
-        "--documents", action="store_true", help="also fill in docs/cost.md and the README"
-    )
+    parser.add_argument("--documents", action="store_true", help="also fill in docs/cost.md")
     parser.add_argument("--draw", action="store_true", help="measure nothing, draw what there is")
     options = parser.parse_args()
     every = parts(options.size, options.repeats or REPEATS[options.size])

@@ -70,6 +70,12 @@ def run_chat(options: argparse.Namespace) -> int:
             max_new_tokens=options.max_new_tokens,
         )
 
+    if llm.name == "tiny" and not options.quiet:
+        print(
+            "note: 'tiny' was taught single questions: what was said before confuses it (/new begins "
+            "anew)",
+            file=sys.stderr,
+        )
     chat = begin()
     terminal = sys.stdin.isatty()
     if terminal and not options.quiet:
