@@ -72,8 +72,8 @@ def run_chat(options: argparse.Namespace) -> int:
 
     if llm.name == "tiny" and not options.quiet:
         print(
-            "note: 'tiny' was taught single questions: what was said before confuses it (/new begins "
-            "anew)",
+            "note: 'tiny' was taught single questions, and what was said before confuses it: /new "
+            "begins anew",
             file=sys.stderr,
         )
     chat = begin()
