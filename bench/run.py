@@ -23,6 +23,7 @@ import transformers
 
 import clip_length
 import first_question
+import lean
 import many_questions
 import prompt_length
 import savings
@@ -60,6 +61,7 @@ def parts(size_name: str, repeats: int) -> dict[str, Part]:
                 2 * repeats - 1,
             )
         ),
+        "lean": lambda: plain(lean.figures(size, clip(clips / "480p.mp4", height=480), repeats)),
         # Before the part whose models fill the memory of this process.
         "memory": lambda: plain(
             first_question.memory(size, clip(clips / "480p.mp4", height=480))
