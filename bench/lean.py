@@ -44,6 +44,7 @@ def figures(size: Size, path: Path, repeats: int) -> list[Figure]:
         ),
         Figure(
             SECTION, "fine-tuned tower, small scoring model: the same",
-            series["lean, small scorer"], series["as released"], bound=0.15, at_least=False, note=note,
+            series["lean, small scorer"], series["as released"],
+            bound=0.15, at_least=False, note=note,
         ),
     ]  # fmt: skip

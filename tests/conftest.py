@@ -9,6 +9,10 @@ import pytest
 
 #: The tests' own clips are of coloured shapes; what is done without it is tested by itself.
 os.environ["FVL_MODEL"] = "tiny"
+#: And what whoever runs them has settled for themselves is no part of them.
+for _name in ("FVL_CONFIG", "FVL_SCORER", "FVL_DEVICE", "FVL_PLAN", "FVL_BASE_URL"):
+    os.environ.pop(_name, None)
+os.environ["XDG_CONFIG_HOME"] = os.devnull
 
 
 @pytest.fixture(scope="session")

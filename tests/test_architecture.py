@@ -16,7 +16,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         frozenset,
         (
             {"errors"},
-            {"plugins", "small_files", "samples", "openai_client"},
+            {"plugins", "small_files", "samples", "openai_client", "settings"},
             {"video", "profiling"},
             {"encoder"},
             {"plans"},

@@ -213,7 +213,9 @@ def test_a_video_of_one_s_own_wants_a_model_that_knows_more(
     monkeypatch.delenv("FVL_MODEL")
     assert main(["ask", str(clips["red"]), COLOUR]) == 4
     error = capsys.readouterr().err
-    assert error.startswith("fvl: no model is named: add --model, set FVL_MODEL, or write model")
+    assert error.startswith(
+        "fvl: no model is named: add --model, set FVL_MODEL, or fvl config set model"
+    )
     ways = [line.split()[1] for line in error.splitlines()[1:]]
     assert ways[-2:] == ["ollama:judge-1-exact-0613", "openai:gpt-4o-mini"]
     assert main(["ask", "sample:star", "What color is the star?", "--quiet"]) == 0
@@ -238,7 +240,7 @@ def test_one_s_settings_name_the_model(clips, monkeypatch, tmp_path: Path, capsy
     for text, words in (
         ("model = ", "cannot read"),
         ("modell = 'x'", "unknown setting in"),
-        ("model = 3", "model is a name, not 3"),
+        ("model = 3", "model is a text, not 3"),
     ):
         settings.write_text(text)
         assert main(["ask", str(clips["red"]), COLOUR]) == 2

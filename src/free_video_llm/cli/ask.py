@@ -16,6 +16,7 @@ from free_video_llm.cli.common import (
     add_video_options,
     clock,
     load_model,
+    plan_of,
     positive,
     watch,
 )
@@ -74,9 +75,8 @@ def add_commands(commands: Subparsers) -> None:
     group = parser.add_argument_group("plan")
     group.add_argument(
         "--plan",
-        default="paper",
         metavar="PLAN",
-        help="a preset (fvl plans) or a notation; default: paper",
+        help="a preset (fvl plans) or a notation; default: one's own (fvl config), else paper",
     )
     group.add_argument(
         "--rules",
@@ -164,7 +164,9 @@ def run_ask(options: argparse.Namespace) -> int:
     from free_video_llm.plans.notation import resolve_plan
 
     check_options(options.option)
-    plan = resolve_plan(options.plan, options.rules)  # a wrong plan is told before a model loads
+    plan = resolve_plan(
+        plan_of(options), options.rules
+    )  # a wrong plan is told before a model loads
     if options.picture is not None:
         from free_video_llm.picture import check_suffix
 

@@ -15,6 +15,7 @@ from free_video_llm.cli.common import (
     add_video_options,
     clock,
     load_model,
+    plan_of,
     positive,
     watch,
 )
@@ -43,7 +44,7 @@ def add_commands(commands: Subparsers) -> None:
     add_model_options(parser)
     add_video_options(parser)
     group = parser.add_argument_group("conversation")
-    group.add_argument("--plan", default="paper", metavar="PLAN", help="a preset or a notation")
+    group.add_argument("--plan", metavar="PLAN", help="a preset or a notation")
     group.add_argument(
         "--look",
         choices=("again", "once"),
@@ -58,7 +59,7 @@ def run_chat(options: argparse.Namespace) -> int:
     """Read questions until there are no more; 1 where one of them could not be answered."""
     from free_video_llm.plans.notation import resolve_plan
 
-    plan = resolve_plan(options.plan)
+    plan = resolve_plan(plan_of(options))
     llm = load_model(options)
     video = watch(llm, options.video, options, plans=[plan])
 

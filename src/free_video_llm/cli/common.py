@@ -106,6 +106,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def plan_of(options: argparse.Namespace) -> str:
+    """The plan that the options name, or one's settings, or the paper's."""
+    from free_video_llm.settings import setting
+
+    return options.plan or setting("plan").value or "paper"
+
+
 def load_model(options: argparse.Namespace, videos: Sequence[str] = ()) -> VideoLLM:
     """The model that the options name, or that fits the videos."""
     from free_video_llm.models.choose import model_for
@@ -117,7 +124,14 @@ def load_model(options: argparse.Namespace, videos: Sequence[str] = ()) -> Video
         sources = list(videos) or [options.video]
         own = [video for video in sources if not video.startswith(samples.PREFIX)]
         options.model = model_for((own or sources)[0], memory_gb=total_gb())
+    from free_video_llm.models.servers import server_of
+    from free_video_llm.settings import setting
+
     named = {field.name: getattr(options, field.name) for field in fields(LoadOptions)}
+    behind = server_of(options.model) is not None
+    for name in ("scorer", "device", *(["base_url"] if behind else [])):
+        if named[name] is None:
+            named[name] = setting(name).value
     return VideoLLM.from_pretrained(options.model, **named)
 
 

@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 from free_video_llm.encoder.features import Memo, VideoFeatures
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import VideoError
+from free_video_llm.settings import setting
 from free_video_llm.video.image_folder import files_in
 from free_video_llm.video.ranges import TimeRange
 from free_video_llm.video.read import Frames
@@ -365,8 +366,9 @@ def _file_hash(name: str) -> str:
 
 
 def default_folder() -> Path:
-    """Where the command line keeps features: $FVL_CACHE, else the user's cache folder."""
-    named = os.environ.get("FVL_CACHE")
+    """Where the command line keeps features: $FVL_CACHE, the settings', or the user's cache
+    folder."""
+    named = setting("cache").value
     if named:
         return Path(named).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -6,18 +6,16 @@ An answer about coloured shapes helps nobody who asks about a video of their own
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from free_video_llm.errors import CheckpointError, ConfigError, first_line, one_of, shown
+from free_video_llm.errors import CheckpointError
 from free_video_llm.models.known import MODELS, ImageModel
 from free_video_llm.models.servers import running
 from free_video_llm.samples import PREFIX
+from free_video_llm.settings import VARIABLES, setting, settings_file
 
-#: The environment's variable with the name of the model to take, and the one with the file of
-#: one's settings.
-VARIABLE, SETTINGS = "FVL_MODEL", "FVL_CONFIG"
+#: The environment's variable with the name of the model to take.
+VARIABLE = VARIABLES["model"]
 #: Parameters of a model that is recommended for a CPU: a larger one takes minutes for an answer.
 MOST_BILLIONS = 3
 
@@ -34,44 +32,16 @@ def model_for(source: str, *, memory_gb: float | None = None) -> str:
             with commands that would do.
         ConfigError: the settings cannot be read.
     """
-    named = (os.environ.get(VARIABLE) or "").strip() or _in_settings()
+    named = setting("model").value
     if named:
         return named
     if source.startswith(PREFIX) or not os.path.exists(source):  # the video's own fault comes first
         return "tiny"
     ways = "\n".join(f"  {way}" for way in _ways(running(), memory_gb))
     raise CheckpointError(
-        f'no model is named: add --model, set {VARIABLE}, or write model = "NAME" to '
-        f"{settings_file()} (tiny, the embedded one, knows only coloured shapes):\n{ways}"
+        f"no model is named: add --model, set {VARIABLE}, or fvl config set model NAME, which "
+        f"writes {settings_file()} (tiny, the embedded one, knows only coloured shapes):\n{ways}"
     )
-
-
-def settings_file() -> Path:
-    """Where one's settings lie: FVL_CONFIG, else in the user's folder of settings."""
-    named = os.environ.get(SETTINGS)
-    if named:
-        return Path(named).expanduser()
-    folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(folder).expanduser() / "free-video-llm.toml"
-
-
-def _in_settings() -> str | None:
-    """The model that one's settings name, if there are any."""
-    path = settings_file()
-    if not path.is_file():
-        if os.environ.get(SETTINGS):
-            raise ConfigError(f"{SETTINGS} names {path}, which is no file")
-        return None
-    try:
-        known = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {first_line(error)}") from None
-    for key in known:
-        one_of(f"setting in {path}", key, ("model",), ConfigError)
-    model = known.get("model")
-    if model is not None and (not isinstance(model, str) or not model.strip()):
-        raise ConfigError(f"{path}: model is a name, not {shown(model)}")
-    return model.strip() if model else None
 
 
 def largest_fitting(memory_gb: float | None) -> ImageModel | None:
