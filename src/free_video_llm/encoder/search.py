@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 FIRST = 0.8
 #: Looks at what is near the best, each half of what is left.
 ROUNDS = 2
+#: Bytes of small pictures that are read together.
+GLANCED = 64_000_000
 
 
 def check_share(search: float) -> None:
@@ -101,7 +103,9 @@ class Search:
         check_share(share)
         begin = time.perf_counter()
         self._towers, self._batch, self._progress = towers, batch, progress
-        parts = Parts(path, size=towers.size, **sampling)
+        # Each part seeks anew, and decodes from a keyframe on.
+        at_once = max(32, GLANCED // (3 * towers.size**2))
+        parts = Parts(path, size=towers.size, at_once=at_once, **sampling)
         held = len(parts) * 3 * towers.size**2 <= MOST_HELD
         small, kept, done = [], [], 0
         for pixels in parts:
