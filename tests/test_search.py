@@ -110,7 +110,7 @@ def test_progress_and_pickling(llm, long_clip):
     video = llm.watch(path, search=SHARE, progress=lambda *step: told.append(step))
     assert told[-1] == ("encode", 19, 19)
     assert ("decode", 120, 120) in told
-    assert len(told) >= 3
+    assert len(told) >= 2
     again = llm.attach(pickle.loads(pickle.dumps(video)))
     assert again.search is None
     assert len(again.frames) == 19
