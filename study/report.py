@@ -286,7 +286,24 @@ def verdicts(short: dict[str, World], long: tuple[World, dict[str, float]] | Non
             f"- long: watched in at most a quarter of the time of scoring all: {ratio:.2f}; "
             f"{'yes' if ratio <= 0.25 else '**no**'}.",
         ]
-    return [*lines, ""]
+    return [*lines, "", *losses(short)]
+
+
+def losses(short: dict[str, World]) -> list[str]:
+    """Where `lean` is more than a point worse than others, by the mean."""
+    found = []
+    for name, cells in short.items():
+        ours = cells["lean", ""]
+        others = [cell for cell in cells.values() if cell is not ours]
+        for theirs in sorted(others, key=lambda cell: -(cell.share.value or 0))[:5]:
+            d = difference(ours, theirs)
+            if d.value < -POINT:
+                found.append(
+                    f"- {name}: `{theirs.plan}` ({theirs.tokens:,.0f} tokens) is better: "
+                    f"{points(d)} points."
+                )
+    lines = ["## Where `lean` loses", "", "More than a point to any of the five best plans:", ""]
+    return [*lines, *(found or ["- nowhere."]), ""]
 
 
 def long_section(cells: World, watching: dict[str, float]) -> list[str]:
