@@ -78,11 +78,11 @@ def visual_tokens(
         ]
         return torch.cat(kept)
 
-    slow, middle, fast = plan.pathways
+    slow, middle, *coarse = plan.pathways
     parts = [
         cropped(most_similar(frame_vectors() @ prompt, slow.select.count), slow),
         cropped(spread_released(len(frames), middle.select.count), middle),
-        pool_grid(tokens, fast.pool).flatten(0, 2),
+        *(pool_grid(tokens, fast.pool).flatten(0, 2) for fast in coarse),
     ]
     return torch.cat(parts)
 

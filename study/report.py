@@ -275,12 +275,13 @@ def verdicts(short: dict[str, World], long: tuple[World, dict[str, float]] | Non
             )
         )
         value = ours.share.value or 0
+        hit = ours.mean("hit") or 0.0
         ratio = watching["search 0.1"] / watching["1 a second"]
         lines += [
             f"- long: right in 95 % or more: {percent(ours.share)} %; "
             f"{'yes' if value >= 0.95 else '**no**'}.",
-            f"- long: a kept frame shows it in 95 % or more: {100 * (ours.mean('hit') or 0):.1f} %; "
-            f"{'yes' if (ours.mean('hit') or 0) >= 0.95 else '**no**'}.",
+            f"- long: a kept frame shows it in 95 % or more: {100 * hit:.1f} %; "
+            f"{'yes' if hit >= 0.95 else '**no**'}.",
             f"- long: at most a tenth of the candidates scored: {ours.scored:.0f} of 600; "
             f"{'yes' if ours.scored <= 60 else '**no**'}.",
             f"- long: watched in at most a quarter of the time of scoring all: {ratio:.2f}; "
