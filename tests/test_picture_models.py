@@ -4,6 +4,7 @@ ours around it."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,18 @@ def test_a_video_of_one_s_own_wants_a_model_that_knows_more(
     assert main(["ask", str(clips["red"]), COLOUR, "--model", "tiny", "--quiet"]) == 0
     monkeypatch.setenv("FVL_MODEL", "tiny")
     assert main(["ask", str(clips["red"]), COLOUR, "--quiet"]) == 0
+
+
+def test_an_address_is_a_video_of_one_s_own_and_a_pipe_is_refused_first(
+    monkeypatch, tmp_path: Path, capsys
+):
+    monkeypatch.delenv("FVL_MODEL")
+    monkeypatch.setattr("free_video_llm.models.choose.running", dict)
+    with pytest.raises(CheckpointError, match="no model is named"):
+        model_for("https://example.com/a.mp4")
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["ask", str(tmp_path / "pipe"), COLOUR]) == 3
+    assert "is a pipe" in capsys.readouterr().err
 
 
 def test_one_s_settings_name_the_model(clips, monkeypatch, tmp_path: Path, capsys):

@@ -13,6 +13,7 @@ from free_video_llm.models.known import MODELS, ImageModel
 from free_video_llm.models.servers import running
 from free_video_llm.samples import PREFIX
 from free_video_llm.settings import VARIABLES, setting, settings_file
+from free_video_llm.video.fetch import is_address
 
 #: The environment's variable with the name of the model to take.
 VARIABLE = VARIABLES["model"]
@@ -35,7 +36,8 @@ def model_for(source: str, *, memory_gb: float | None = None) -> str:
     named = setting("model").value
     if named:
         return named
-    if source.startswith(PREFIX) or not os.path.exists(source):  # the video's own fault comes first
+    there = os.path.isfile(source) or os.path.isdir(source) or is_address(source)
+    if source.startswith(PREFIX) or not there:  # the video's own fault comes first
         return "tiny"
     ways = "\n".join(f"  {way}" for way in _ways(running(), memory_gb))
     raise CheckpointError(
