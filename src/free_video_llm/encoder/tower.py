@@ -7,6 +7,7 @@ plans or language models.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,8 @@ class Towers:
             else HiddenStateTower(module, feature_layer, normalisation or scorer.normalisation)
         )
         self.shared = self.llm_tower is scorer.tower
+        # A tokenizer of transformers is set up anew for every call, and borrowed by one at a time.
+        self._tokenizing = threading.Lock()
 
     @property
     def llm_tower(self) -> Any:
@@ -240,7 +243,9 @@ class Towers:
 
     def encode_prompts(self, texts: Sequence[str]) -> list[PromptVector]:
         """The questions' unit vectors, on the LLM tower's device."""
-        return [replace(p, vector=p.vector.to(self.device)) for p in self.scorer.texts(texts)]
+        with self._tokenizing:
+            prompts = self.scorer.texts(texts)
+        return [replace(p, vector=p.vector.to(self.device)) for p in prompts]
 
     def encode_prompt(self, text: str) -> PromptVector:
         """The same for one question."""

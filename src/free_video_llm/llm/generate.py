@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,9 @@ class ImageLLM:
         self.tokenizer = tokenizer
         self.after_image = after_image
         self.projector = TwoLayerProjector(model.model.multi_modal_projector)
+        self._tokenizing = (
+            threading.Lock()
+        )  # one at a time: questions may come from several threads
 
     @property
     def device(self) -> torch.device:
@@ -204,7 +208,8 @@ class ImageLLM:
         pieces = prompt.split(IMAGE)
         if len(pieces) != 2:
             raise ConfigError(f"a prompt has exactly one {IMAGE}, this one has {len(pieces) - 1}")
-        before, after = (list(self.tokenizer(piece)["input_ids"]) for piece in pieces)
+        with self._tokenizing:
+            before, after = (list(self.tokenizer(piece)["input_ids"]) for piece in pieces)
         bos = self.tokenizer.bos_token_id
         if after and bos is not None and after[0] == bos:
             after = after[1:]
@@ -212,7 +217,8 @@ class ImageLLM:
 
     def tokenize_more(self, text: str) -> list[int]:
         """Token ids of a text that goes on with a prompt."""
-        ids = list(self.tokenizer(text)["input_ids"])
+        with self._tokenizing:
+            ids = list(self.tokenizer(text)["input_ids"])
         bos = self.tokenizer.bos_token_id
         return ids[1:] if ids and bos is not None and ids[0] == bos else ids
 
