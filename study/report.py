@@ -1,7 +1,7 @@
 """What the study found: docs/study.md with its tables and pictures, from the lines of a run.
 
     python study/report.py outputs/study                    # writes docs/study.md
-    python study/report.py outputs/study --out /tmp/study   # elsewhere
+    python study/report.py outputs/study --out build/study  # elsewhere
 
 Every figure and every verdict in the page is computed here from the run's lines.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,6 +14,13 @@ os.environ["FVL_MODEL"] = "tiny"
 for _name in ("FVL_CONFIG", "FVL_SCORER", "FVL_DEVICE", "FVL_PLAN", "FVL_BASE_URL"):
     os.environ.pop(_name, None)
 os.environ["XDG_CONFIG_HOME"] = os.devnull
+
+
+@pytest.fixture(autouse=True)
+def _loud():
+    """A command that was told to be quiet has not silenced the tests after it."""
+    yield
+    logging.getLogger("free_video_llm").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -271,6 +271,8 @@ def test_a_stopped_command_goes_on_to_the_same_file(form: str, tmp_path: Path, m
     assert main([*command, "--output", str(whole)]) == 1  # nothing is left to do
     assert "0 rows" in capsys.readouterr().err
     assert whole.read_bytes() == wanted
+    assert main([*command, "--output", str(whole), "--quiet"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_a_file_of_others_rows_is_refused(tmp_path: Path, capsys):

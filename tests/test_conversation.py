@@ -11,7 +11,7 @@ import torch
 from free_video_llm import ConfigError, VideoLLM
 from free_video_llm.cli.main import main
 from free_video_llm.llm.prompts import TEMPLATES, template_for
-from tiny_checkpoints import write_original
+from tiny_checkpoints import own_llm
 
 QUESTIONS = (
     "What color is the star?",
@@ -26,9 +26,7 @@ QUESTIONS = (
 def llm(request, tmp_path_factory) -> VideoLLM:
     if request.param == "tiny":
         return VideoLLM.from_pretrained("tiny")
-    folder = tmp_path_factory.mktemp("own")
-    write_original(folder)
-    return VideoLLM.from_pretrained(folder, conv_mode="plain")
+    return own_llm(tmp_path_factory.mktemp("own"))
 
 
 @pytest.mark.parametrize("look", ["again", "once"])

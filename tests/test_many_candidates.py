@@ -17,7 +17,7 @@ from free_video_llm.video.late_pixels import RECENT, LatePixels
 from free_video_llm.video.parts import NotInPartsError, Parts
 from free_video_llm.video.read import read_frames
 from media import cut, make_video
-from tiny_checkpoints import write_original
+from tiny_checkpoints import own_llm
 
 STAR = find("sample:star")
 QUESTION = "What color is the star?"
@@ -27,9 +27,7 @@ QUESTION = "What color is the star?"
 def llm(request, tmp_path_factory) -> VideoLLM:
     if request.param == "one tower":
         return VideoLLM.from_pretrained("tiny")
-    folder = tmp_path_factory.mktemp("own")
-    write_original(folder)
-    return VideoLLM.from_pretrained(folder, conv_mode="plain")
+    return own_llm(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture

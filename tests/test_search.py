@@ -14,7 +14,7 @@ from free_video_llm.encoder import search as search_module
 from free_video_llm.tiny.videos import sample_long, write_clip
 from free_video_llm.video.late_pixels import LatePixels
 from media import make_video
-from tiny_checkpoints import write_original
+from tiny_checkpoints import own_llm
 
 SHARE = 0.2
 
@@ -23,9 +23,7 @@ SHARE = 0.2
 def llm(request, tmp_path_factory) -> VideoLLM:
     if request.param == "one tower":
         return VideoLLM.from_pretrained("tiny")
-    folder = tmp_path_factory.mktemp("own")
-    write_original(folder)
-    return VideoLLM.from_pretrained(folder, conv_mode="plain")
+    return own_llm(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
+from free_video_llm import VideoLLM
 from free_video_llm.video.read import Frames
 
 Tensors = dict[str, torch.Tensor]
@@ -410,3 +411,9 @@ def random_frames(count: int = 3, size: int = 56, *, still: bool = False) -> Fra
         width=size,
         height=size,
     )
+
+
+def own_llm(folder: Path) -> VideoLLM:
+    """A model of two towers in the original layout, with random weights."""
+    write_original(folder)
+    return VideoLLM.from_pretrained(folder, conv_mode="plain")

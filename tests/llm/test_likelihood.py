@@ -12,7 +12,7 @@ from free_video_llm.cli.main import main
 from free_video_llm.llm.likelihood import likelihoods
 from free_video_llm.samples import all_samples
 from free_video_llm.tiny.world import COLORS
-from tiny_checkpoints import write_original
+from tiny_checkpoints import own_llm
 
 ENDINGS = (" red", " a blue star", " green moon to the left", " red star")
 
@@ -21,9 +21,7 @@ ENDINGS = (" red", " a blue star", " green moon to the left", " red star")
 def llm(request, tmp_path_factory) -> VideoLLM:
     if request.param == "tiny":
         return VideoLLM.from_pretrained("tiny")
-    folder = tmp_path_factory.mktemp("own")
-    write_original(folder)
-    return VideoLLM.from_pretrained(folder, conv_mode="plain")
+    return own_llm(tmp_path_factory.mktemp("own"))
 
 
 @torch.inference_mode()

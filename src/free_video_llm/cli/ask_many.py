@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from free_video_llm.cli.common import load_model, ranges_of, watch
 from free_video_llm.errors import ConfigError, one_of
@@ -58,9 +58,9 @@ def run_many(
         raise ConfigError("--output goes on with a file of lines: name it .jsonl or .csv")
     ranges = ranges_of(options)
     if options.output is None:
-        sink: _Sink = _Terminal(form, inquiries, quiet=options.quiet)
+        sink: _Sink = _Terminal(form, inquiries)
     else:
-        sink = _File(options.output, form, inquiries)
+        sink = _File(options.output, form, inquiries, quiet=options.quiet)
     try:
         begin = time.perf_counter()
         llm = load_model(options, [inquiry.video for inquiry in inquiries])
@@ -79,35 +79,38 @@ def run_many(
     return 1 if sink.failed else 0
 
 
-class _Sink:
-    """Where rows go. Rows that are there already are not asked for again."""
+class _Sink(Protocol):
+    """Where rows go; `failed` counts those without an answer."""
 
-    def __init__(self) -> None:
-        self.failed = 0
+    failed: int
 
     def has(self, some: Sequence[Inquiry]) -> bool:
-        return False
+        """Whether all rows of a batch are there already, and need not be asked for again."""
+        ...
 
-    def take(self, outcomes: Sequence[Outcome]) -> None:
-        raise NotImplementedError
+    def take(self, outcomes: Sequence[Outcome]) -> None: ...
 
     def end(self, seconds: float) -> None:
         """When all is asked."""
+        ...
 
     def close(self) -> None:
         """In any case."""
+        ...
 
 
-class _Terminal(_Sink):
+class _Terminal:
     """Standard output, a row as soon as it is there (of JSON one document at the end)."""
 
-    def __init__(self, form: str, inquiries: Sequence[Inquiry], *, quiet: bool) -> None:
-        super().__init__()
-        self._form, self._quiet = form, quiet
+    def __init__(self, form: str, inquiries: Sequence[Inquiry]) -> None:
+        self.failed, self._form = 0, form
         self._several = len({inquiry.question for inquiry in inquiries}) > 1
         self._rows: list[dict[str, Any]] = []
         if form == "csv":
             print(_csv_line(COLUMNS), end="", flush=True)
+
+    def has(self, some: Sequence[Inquiry]) -> bool:
+        return False
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -129,12 +132,15 @@ class _Terminal(_Sink):
         if self._form == "json":
             print(json.dumps({"schema": 1, "rows": self._rows}, ensure_ascii=False, indent=1))
 
+    def close(self) -> None:
+        pass
 
-class _File(_Sink):
+
+class _File:
     """A file of lines, to which only rows are added that are not there."""
 
-    def __init__(self, path: Path, form: str, inquiries: Sequence[Inquiry]) -> None:
-        super().__init__()
+    def __init__(self, path: Path, form: str, inquiries: Sequence[Inquiry], *, quiet: bool) -> None:
+        self.failed, self._quiet = 0, quiet
         if form not in ("jsonl", "csv"):
             raise ConfigError(f"--output is a .jsonl or .csv file, not {form}")
         self._csv, self._wanted = form == "csv", Counter(map(_key, inquiries))
@@ -200,6 +206,8 @@ class _File(_Sink):
         self.written += len(rows)
 
     def end(self, seconds: float) -> None:
+        if self._quiet:
+            return
         there = f", {self.kept:,} were there" if self.kept else ""
         failed = f", {self.failed:,} failed" if self.failed else ""
         print(
