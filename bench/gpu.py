@@ -111,9 +111,13 @@ def small_scorer(device: torch.device, dtype: torch.dtype, *, small: bool) -> Cl
     return ClipScorer(clip.eval(), CLIPTokenizer.from_pretrained(TINY / "clip"))
 
 
-def qwen2_7b(*, small: bool) -> dict[str, Any]:
-    """The sizes of Qwen2-7B and Qwen2.5-7B."""
-    if small:
+def qwen2(size: str) -> dict[str, Any]:
+    """The sizes of Qwen2-7B and Qwen2.5-7B, of Qwen2.5-3B, or small ones."""
+    if size == "3b":
+        return {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+                "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936,
+                "max_position_embeddings": 32768, "tie_word_embeddings": True}  # fmt: skip
+    if size == "small":
         return {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 32064,
                 "max_position_embeddings": 32768}  # fmt: skip
@@ -129,7 +133,7 @@ def random_onevision(size: str, device: torch.device, dtype: torch.dtype) -> Vid
               "intermediate_size": 128 if small else 4304, "num_hidden_layers": 2 if small else 26,
               "num_attention_heads": 1 if small else 16, "patch_size": 14,
               "image_size": 112 if small else 384, "vision_use_head": False}  # fmt: skip
-    text = {"model_type": "qwen2", **qwen2_7b(small=small)}
+    text = {"model_type": "qwen2", **qwen2(size)}
     config = LlavaOnevisionConfig(vision_config=vision, text_config=text, image_token_index=32000,
                                   video_token_index=32001, vision_feature_layer=-1)  # fmt: skip
     with made_of(device, dtype):
@@ -144,9 +148,9 @@ def random_onevision(size: str, device: torch.device, dtype: torch.dtype) -> Vid
 
 
 def random_qwen(size: str, device: torch.device, dtype: torch.dtype) -> VideoLLM:
-    """Qwen2.5-VL-7B, its frames of 448 px."""
+    """Qwen2.5-VL-7B or -3B, its frames of 448 px."""
     small = size == "small"
-    text = qwen2_7b(small=small)
+    text = qwen2(size)
     head = text["hidden_size"] // text["num_attention_heads"]
     vision = {"depth": 2 if small else 32, "hidden_size": 64 if small else 1280,
               "intermediate_size": 128 if small else 3420, "num_heads": 2 if small else 16,
@@ -168,6 +172,7 @@ def random_qwen(size: str, device: torch.device, dtype: torch.dtype) -> VideoLLM
         vision_config=vision, text_config=text, image_token_id=words["<|image_pad|>"],
         vision_start_token_id=words["<|vision_start|>"], video_token_id=31000,
         vision_end_token_id=words["<|vision_end|>"],
+        tie_word_embeddings=text.get("tie_word_embeddings", False),
     )  # fmt: skip
     with made_of(device, dtype):
         model = Qwen2_5_VLForConditionalGeneration(config).eval()

@@ -1,11 +1,12 @@
 """What a question costs on an ordinary machine: a small model of random weights, on the CPU.
 
-    python bench/laptop.py                  # a quarter of an hour on two cores, 8 GB of memory
+    python bench/laptop.py                  # half an hour on two cores, 18 GB of memory
     python bench/laptop.py --size small     # that it runs
 
 LLaVA-OneVision-0.5B (a SigLIP tower of 0.4 billion parameters, Qwen2 of 0.5), whose tokens we
-build, and SmolVLM2-256M and -500M, which are shown pictures; CLIP ViT-B/32 scores. Random weights
-of the real classes and sizes: cost does not depend on their values.
+build; Qwen2.5-VL-3B and SmolVLM2-256M and -500M, whose tokens are selected; and the last two again,
+shown pictures. CLIP ViT-B/32 scores. Random weights of the real classes and sizes: cost does not
+depend on their values.
 Every row is a process of its own. Writes a table as Markdown.
 """
 
@@ -44,17 +45,21 @@ from free_video_llm.encoder.clip_scorer import ClipScorer
 from free_video_llm.encoder.siglip_scorer import HALF
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.llm.generate import ImageLLM
+from free_video_llm.llm.selected_tokens import SelectedTokensLLM
 from free_video_llm.llm.tokenizer import load_tokenizer
 from free_video_llm.llm.transformers_chat import TransformersChat
+from free_video_llm.models.checkpoint import Opened
 from free_video_llm.models.folder import TINY
 from free_video_llm.models.load import Loaded
 from free_video_llm.models.options import LoadOptions
 from free_video_llm.models.scorers import TINY_SCORER, build_scorer, open_scorer
+from free_video_llm.models.smolvlm import SmolVLM
 from free_video_llm.profiling.memory import peak_bytes
+from gpu import random_qwen
 
 NEW_TOKENS = 16
 QUESTIONS = ("What is the man doing?", "What does the woman hold?")
-PLANS = {"paper-small": 50, "uniform": 8}
+PLANS = {"lean": 50, "uniform": 8}
 CLIPS = {"10 s": 10, "10 min": 600}
 RATE = 10
 HEADER = ("model", "clip", "plan", "frames scored", "prompt, tokens", "first token, s",
@@ -100,8 +105,14 @@ def onevision(size: Size) -> VideoLLM:
     return VideoLLM(Loaded("random OneVision", "bench", None, towers, llm, "plain"))
 
 
-def smolvlm(size: Size, *, key_values: int) -> VideoLLM:
-    """A picture model of random weights in float32, with its scorer."""
+def qwen(size: Size) -> VideoLLM:
+    """Qwen2.5-VL-3B of random weights in float32, with its scorer."""
+    name = "small" if size == SMALL else "3b"
+    return random_qwen(name, torch.device("cpu"), torch.float32)
+
+
+def smolvlm(size: Size, *, key_values: int, level: str) -> VideoLLM:
+    """A SmolVLM2 of random weights in float32, with its scorer, at either level."""
     marks = ["<unk>", "<pad>", "<s>", "<fake_token_around_image>", "<image>", "<end_of_utterance>",
              "<global-img>"]  # fmt: skip
     words = Tokenizer(WordLevel({m: n for n, m in enumerate(marks)}, unk_token="<unk>"))
@@ -134,8 +145,15 @@ def smolvlm(size: Size, *, key_values: int) -> VideoLLM:
     model = SmolVLMForConditionalGeneration(config).eval()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 1
-    towers = Towers(scorer=scorer(size))
-    llm = TransformersChat(model, processor)
+    if level == "pictures":
+        towers, llm = Towers(scorer=scorer(size)), TransformersChat(model, processor)
+    else:
+        family, opened = SmolVLM(), Opened(folder=Path("nowhere"), layout="memory", config=config,
+                                           scorer=None, conv_mode="chat")  # fmt: skip
+        tower = family.tower(model, opened, LoadOptions())
+        towers = Towers(scorer=scorer(size), llm_tower=tower)
+        wiring = family.wiring(model, tower, tokenizer)
+        llm = SelectedTokensLLM(model, tokenizer, template, wiring)
     return VideoLLM(Loaded("random SmolVLM", "bench", None, towers, llm, "chat"))
 
 
@@ -149,16 +167,21 @@ SCORER = (768, 3072, 12, 12)
 SMALL = Size(98, (64, 96, 3, 4), (56, 96, 2, 14), (48, 96, 2, 4))
 SMALL_SMOL = Size(64, (64, 96, 3, 4), (60, 96, 2, 15), (48, 96, 2, 4))
 SMOL_TOWER = (768, 3072, 12, 12)
+SMOL_256M = Size(512, SMOL_TOWER, (576, 1536, 30, 9), SCORER)
+SMOL_500M = Size(512, SMOL_TOWER, (960, 2560, 32, 15), SCORER)
+SMALL_256M = replace(SMALL_SMOL, llm=(54, 96, 2, 9))
 #: By name: how it is built, at full size and small.
 MODELS: dict[str, tuple[Callable[[Size], VideoLLM], Size, Size]] = {
-    "SmolVLM2-256M": (
-        partial(smolvlm, key_values=3),
-        Size(512, SMOL_TOWER, (576, 1536, 30, 9), SCORER),
-        replace(SMALL_SMOL, llm=(54, 96, 2, 9)),
+    "SmolVLM2-256M": (partial(smolvlm, key_values=3, level="tokens"), SMOL_256M, SMALL_256M),
+    "SmolVLM2-256M, pictures": (
+        partial(smolvlm, key_values=3, level="pictures"),
+        SMOL_256M,
+        SMALL_256M,
     ),
-    "SmolVLM2-500M": (
-        partial(smolvlm, key_values=5),
-        Size(512, SMOL_TOWER, (960, 2560, 32, 15), SCORER),
+    "SmolVLM2-500M": (partial(smolvlm, key_values=5, level="tokens"), SMOL_500M, SMALL_SMOL),
+    "SmolVLM2-500M, pictures": (
+        partial(smolvlm, key_values=5, level="pictures"),
+        SMOL_500M,
         SMALL_SMOL,
     ),
     "LLaVA-OneVision-0.5B": (
@@ -166,6 +189,8 @@ MODELS: dict[str, tuple[Callable[[Size], VideoLLM], Size, Size]] = {
         Size(384, (1152, 4304, 26, 16), (896, 4864, 24, 14), SCORER),
         SMALL,
     ),
+    # Its sizes are in gpu.py.
+    "Qwen2.5-VL-3B": (qwen, replace(SMALL, image=448), SMALL),
 }
 
 

@@ -32,6 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             {"benchmarks"},
             {"evaluation"},
             {"web"},
+            {"serve"},
             {"cli"},
             {"__main__"},
         ),

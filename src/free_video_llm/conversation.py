@@ -3,7 +3,7 @@ with the turns before is not computed again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
 from threading import Thread
@@ -60,6 +60,7 @@ class Conversation:
             it, since "and where is it?" names nothing); "once": the first turn's choice is kept,
             and only what is new in the prompt is computed.
         conv_mode, decoding: as for one question.
+        said: questions and answers of before, of which no more is known than their texts.
 
     Attributes:
         turns: the answers so far.
@@ -80,11 +81,13 @@ class Conversation:
         look: LookAt = "again",
         conv_mode: str | None = None,
         decoding: Decoding | None = None,
+        said: Sequence[tuple[str, str]] = (),
     ) -> None:
         one_of("look", look, get_args(LookAt), ConfigError)
         model: _Model = video.model
         self.video, self.plan, self.look = video, resolve_plan(plan), look
         self.turns: list[Answer] = []
+        self._said = tuple(said)
         self._llm, self._model = model.language_model, model
         self._decoding = decoding or Decoding()
         self._conv_mode = conv_mode or model.conv_mode
@@ -123,9 +126,16 @@ class Conversation:
         if isinstance(self._llm, ImageLLM):
             self._continued.forget()
 
-    def ask(self, question: str, *, on_text: OnText | None = None) -> Answer:
-        """The next turn. `on_text` is given the answer piece by piece as it is made (of a server,
-        or a model that is not given tokens of ours, as a whole).
+    def ask(
+        self, question: str, *, reads: str | None = None, on_text: OnText | None = None
+    ) -> Answer:
+        """The next turn.
+
+        Args:
+            question: frames and regions are chosen for it.
+            reads: what the language model reads in its place, where that is more.
+            on_text: is given the answer piece by piece as it is made (of a server, or a model that
+                is not given tokens of ours, as a whole).
 
         Raises:
             ConfigError: the question is empty, or the conversation too long for the model.
@@ -135,18 +145,24 @@ class Conversation:
         self._stopped = False
         if self.plan.rules == "released":
             self.video = self.video.for_plan(self.plan)
-        before = f"{self.turns[-1].question} " if self.turns else ""
+        told = self._told()
+        before = f"{told[-1][0]} " if told else ""
         pairs = [(self.video, before + question)]
         (seen,) = look(self._model.towers, pairs, [()], self.plan)
-        seen = replace(seen, question=question)
+        seen = replace(seen, question=reads or question)
         if isinstance(self._llm, ImageLLM):
             answer = self._continue(self._llm, seen, on_text)
         else:
             answer = self._tell(seen)
             if on_text is not None:
                 on_text(answer.text)
+        answer = replace(answer, question=question)
         self.turns.append(answer)
         return answer
+
+    def _told(self) -> list[tuple[str, str]]:
+        """Every question and answer so far."""
+        return [*self._said, *((turn.question, turn.text) for turn in self.turns)]
 
     def stream(self, question: str) -> Iterator[str]:
         """The pieces of the next turn's answer as they are made; afterwards `turns` has it. Ending
@@ -173,13 +189,14 @@ class Conversation:
 
     def _continue(self, llm: ImageLLM, seen: Asked, on_text: OnText | None) -> Answer:
         """By keys and values that are kept."""
-        if not self._ids:
-            ids = llm.tokenize(self._template.fill(spoken_question(seen)))
+        asked = spoken_question(seen)
+        if self._ids:
+            ids = [*self._ids, *llm.tokenize_more(self._follow(asked))]
         else:
-            follow = self._template.follow.replace(
-                "{question}", spoken_question(seen).replace(IMAGE, "")
-            )
-            ids = [*self._ids, *llm.tokenize_more(follow)]
+            first, *more = [*(question for question, _ in self._said), asked]
+            ids = llm.tokenize(self._template.fill(first))
+            for (_, answer), question in zip(self._said, more, strict=True):
+                ids += llm.tokenize_more(answer) + llm.tokenize_more(self._follow(question))
         if self.look == "once":
             self._first = self._first or seen.tokens
             seen = replace(seen, tokens=self._first)
@@ -205,10 +222,13 @@ class Conversation:
         prompt = self._template.fill(spoken_question(seen))
         return make_answer(seen, self.plan, self._model.name, prompt, generation, evidence)
 
+    def _follow(self, question: str) -> str:
+        """What comes after an answer when a further question is asked."""
+        return self._template.follow.replace("{question}", question.replace(IMAGE, ""))
+
     def _tell(self, seen: Asked) -> Answer:
         """By a model that is told what was said."""
-        said = [f"Question: {turn.question}\nAnswer: {turn.text}" for turn in self.turns]
-        whole = "\n".join([*said, f"Question: {seen.question}"]) if said else seen.question
+        whole = in_words(self._told(), seen.question)
         (answer,) = answer_all(
             self._llm,
             [replace(seen, question=whole)],
@@ -217,4 +237,15 @@ class Conversation:
             decoding=self._decoding,
             model=self._model.name,
         )
-        return replace(answer, question=seen.question)
+        return answer
+
+
+def in_words(said: Sequence[tuple[str, str]], question: str) -> str:
+    """A question after what was said before, for a model that is told so in words.
+
+    Examples:
+        >>> in_words([("What is it?", "a cat")], "Where?")
+        'Question: What is it?\\nAnswer: a cat\\nQuestion: Where?'
+    """
+    lines = [f"Question: {asked}\nAnswer: {answer}" for asked, answer in said]
+    return "\n".join([*lines, f"Question: {question}"]) if lines else question

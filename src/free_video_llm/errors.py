@@ -40,6 +40,10 @@ class ConfigError(FreeVideoLLMError, ValueError):
     exit_code = 2
 
 
+class ModelServerError(ConfigError):
+    """The server behind a model cannot be reached, or does not answer as it should."""
+
+
 class CheckpointError(FreeVideoLLMError):
     """A model cannot be found, or what is in its folder does not fit together."""
 

@@ -12,7 +12,17 @@ import warnings
 from collections.abc import Sequence
 
 from free_video_llm import __version__
-from free_video_llm.cli import ask, chat, compare_plans, config, evaluate, frames, info, web
+from free_video_llm.cli import (
+    ask,
+    chat,
+    compare_plans,
+    config,
+    evaluate,
+    frames,
+    info,
+    serve,
+    web,
+)
 from free_video_llm.cli.common import is_quiet
 from free_video_llm.errors import ConfigError, FreeVideoLLMError, one_of
 
@@ -53,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", parser_class=argparse.ArgumentParser
     )
-    for module in (ask, chat, frames, compare_plans, config, info, evaluate, web):
+    for module in (ask, chat, frames, compare_plans, config, info, evaluate, web, serve):
         module.add_commands(commands)
     return parser
 

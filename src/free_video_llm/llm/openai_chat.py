@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from free_video_llm.errors import ConfigError, shown
+from free_video_llm.errors import ConfigError, ModelServerError, shown
 from free_video_llm.llm.chat import ChatRequest, PictureLimits
 from free_video_llm.llm.generate import Decoding, Generation
 from free_video_llm.openai_client import (
@@ -72,8 +72,8 @@ class OpenAIChat:
         """Answers in the order of the requests; the first failure ends all.
 
         Raises:
-            ConfigError: the server cannot be reached, refuses, or sends no chat completion; or
-                decoding that servers do not do.
+            ModelServerError: the server cannot be reached, fails, or sends no chat completion.
+            ConfigError: it refuses the request, or decoding that servers do not do.
         """
         for name in ("top_k", "repetition_penalty"):
             if getattr(decoding, name) is not None:
@@ -111,16 +111,16 @@ class OpenAIChat:
                     raise ConfigError(f"{self._name()} refuses: {reason_of(error)}") from None
                 self._refused.add(refused)
             except openai.APIStatusError as error:
-                raise ConfigError(self._said(error)) from None
+                raise ModelServerError(self._said(error)) from None
             except openai.APIConnectionError as error:
-                raise ConfigError(
+                raise ModelServerError(
                     f"{self._name()} cannot be reached ({reason_of(error.__cause__ or error)}): "
                     "start the server, or name it by --base-url"
                 ) from None
             except openai.OpenAIError as error:
-                raise ConfigError(f"{self._name()}: {reason_of(error)}") from None
+                raise ModelServerError(f"{self._name()}: {reason_of(error)}") from None
             except ValueError as error:  # a body that is no JSON
-                raise ConfigError(
+                raise ModelServerError(
                     f"{self._name()} sent what cannot be read: {reason_of(error)}"
                 ) from None
 
@@ -181,7 +181,7 @@ def parts_of(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def _read(completion: Any, seconds: float) -> Generation:
-    """What a chat completion says. Raises ConfigError for anything else."""
+    """What a chat completion says. Raises ModelServerError for anything else."""
     choices = getattr(completion, "choices", None)
     message = (
         getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
@@ -189,7 +189,7 @@ def _read(completion: Any, seconds: float) -> Generation:
     content = getattr(message, "content", None)
     if message is None or not isinstance(content, str | None):
         begun = shown(hide_secrets(completion if isinstance(completion, str) else repr(completion)))
-        raise ConfigError(f"the server sent no chat completion: {begun}")
+        raise ModelServerError(f"the server sent no chat completion: {begun}")
     usage = getattr(completion, "usage", None)
     return Generation(
         text=_without_thoughts(content or "").strip(),

@@ -9,7 +9,7 @@ import ipaddress
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from free_video_llm.errors import VideoError
@@ -26,12 +26,15 @@ class FetchLimits:
         seconds: that fetching it may take; of these `idle` without a byte.
         allow_private: whether an address may lead on to a private one. None: only where it was
             private itself.
+        may_visit: whether a host (with its port, where the address has one) may be asked for
+            anything, the first address and those that it leads on to. None: any.
     """
 
     most_bytes: int = 4_000_000_000
     seconds: float = 1800.0
     idle: float = 30.0
     allow_private: bool | None = None
+    may_visit: Callable[[str], bool] | None = None
 
 
 def short(name: str) -> str:
@@ -62,6 +65,9 @@ def open_web(source: str, limits: FetchLimits) -> Iterator[tuple[http.client.HTT
     allowed = limits.allow_private
     while True:
         peers: list[str] = []
+        host = urllib.parse.urlsplit(source).netloc
+        if limits.may_visit is not None and not limits.may_visit(host):
+            raise VideoError(f"{name}: {short(host)!r} is not among the hosts that are allowed")
         try:
             response = _opened(source, limits, allowed, peers)
         except urllib.error.URLError as error:

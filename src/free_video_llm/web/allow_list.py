@@ -15,7 +15,7 @@ from typing import Any
 
 from free_video_llm.web.limits import Limits, megabytes
 from free_video_llm.web.names import has_password, host_name, is_own, without_foreign_names
-from free_video_llm.web.receiving import Message, Receive, Receiving
+from free_video_llm.web.receiving import Message, Receive, Receiving, drain
 from free_video_llm.web.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Gate:
         }
         if refusal is not None:
             most = 2 * self._limits.file_bytes if scope["path"] == _UPLOAD else _EVENT_BYTES
-            await _drain(self._in_time(scope, receive), most)
+            await drain(self._in_time(scope, receive), most)
             await _refuse(send, *refusal)
         elif scope["path"] == "/":
             await self._send_page(scope, receive, send)
@@ -180,7 +180,7 @@ class Gate:
                     if not receive.ended:
                         log.warning("an upload could not be taken: %r", error)
         if not fits:
-            await _drain(receive, 2 * self._limits.file_bytes)
+            await drain(receive, 2 * self._limits.file_bytes)
             text = "The server has no room for more clips now: try again in a while."
             await _refuse(send, 507, text)
         elif answered:
@@ -242,15 +242,6 @@ class Gate:
             await send({"type": "http.response.body", "body": page})
 
         await self._app({**scope, "headers": plain}, receive, hold)
-
-
-async def _drain(receive: Receive, most: int) -> None:
-    """Read on for a while: who is cut off while sending may not see the answer."""
-    while most > 0:
-        message = await receive()
-        most -= len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
 
 
 def _files_in(value: Any) -> Iterator[Any]:

@@ -59,3 +59,12 @@ class Receiving:
         self.ended = message["type"] != "http.request"
         self._whole = not self.ended and not message.get("more_body", False)
         return message
+
+
+async def drain(receive: Receive, most: int) -> None:
+    """Read on for a while: who is cut off while sending may not see the answer."""
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return

@@ -18,11 +18,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from free_video_llm import samples
-from free_video_llm.errors import ConfigError, MissingExtraError
+from free_video_llm.errors import MissingExtraError
 from free_video_llm.pipeline import VideoLLM
 from free_video_llm.web.allow_list import Access, Gate
 from free_video_llm.web.folder import private_folder
 from free_video_llm.web.limits import Limits
+from free_video_llm.web.listening import listen
 from free_video_llm.web.models import Models
 from free_video_llm.web.service import Service
 from free_video_llm.web.sessions import Sessions
@@ -91,24 +92,44 @@ def site(settings: Settings, load: Callable[[str], VideoLLM]) -> Iterator[Site]:
         ConfigError: the port cannot be had.
         CheckpointError: the first model cannot be loaded.
     """
+    with listen(settings.host, settings.port) as listening, _made(settings, load) as made:
+        app, stop_streams, service = made
+        host, port = listening.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        yield Site(app, stop_streams, service, listening, f"http://{name}:{port}")
+
+
+@contextlib.contextmanager
+def mounted(settings: Settings, load: Callable[[str], VideoLLM]) -> Iterator[Any]:
+    """The page's ASGI application, to be one part of another server. Raises as `site` does."""
+    with _made(settings, load) as (app, stop_streams, _):
+        try:
+            yield app
+        finally:
+            stop_streams()
+
+
+@contextlib.contextmanager
+def _made(
+    settings: Settings, load: Callable[[str], VideoLLM]
+) -> Iterator[tuple[Gate, Callable[[], None], Service]]:
+    """The page, what ends the streams that open pages hold, and its service."""
     check_gradio()
     stop = threading.Event()
-    with _listen(settings.host, settings.port) as listening, private_folder() as folder:
+    with private_folder() as folder:
         uploads = Uploads(folder / "uploads")
         uploads.folder.mkdir()
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
         sessions = Sessions(uploads, settings.limits)
         service = Service(sessions, Models(settings.models, load), settings.limits)
         service.load(service.models.first)
-        host, port = listening.getsockname()[:2]
-        name = f"[{host}]" if ":" in host else host
         app, stop_streams = _app(settings, service, folder)
         sweeping = threading.Thread(
             target=_sweep, args=(sessions, stop), name="fvl-sweep", daemon=True
         )
         sweeping.start()
         try:
-            yield Site(app, stop_streams, service, listening, f"http://{name}:{port}")
+            yield app, stop_streams, service
         finally:
             stop.set()
             sessions.end_all()
@@ -209,24 +230,6 @@ def _access(settings: Settings) -> Access:
     any_name = settings.host not in LOCAL and not settings.allowed_hosts
     hosts = None if any_name else frozenset({*LOCAL, *names, settings.host})
     return Access(hosts=hosts, public=public.netloc.lower() or None, password=settings.password)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":  # a port that was just left; on Windows it would be one still in use
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen()  # until then another server may bind as well, and fail much later
-    except (OSError, OverflowError) as error:
-        listening.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            f"cannot listen on {host}, port {port}: {reason}; choose another with --port "
-            "(0 takes any free one)"
-        ) from None
-    return listening
 
 
 def _sweep(sessions: Sessions, stop: threading.Event) -> None:
