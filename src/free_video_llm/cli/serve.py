@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,9 +165,13 @@ def run(options: argparse.Namespace) -> int:
         also = f", page at {url}" if options.page else ""
         print(f"fvl serve: {url}/v1{also}  (Ctrl-C ends it)", flush=True)
 
+    # uvicorn raises again what it was told to stop by, when every request has ended; the default
+    # would end the process there, without what is left to do.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with _page(options, load) as page, server(settings, load, page=page) as made:
-        serving = runner(made, settings, ready)
-        serving.run(sockets=[made.socket])
+        with contextlib.suppress(KeyboardInterrupt):
+            runner(made, settings, ready).run(sockets=[made.socket])
         print("fvl serve: stopping; what is being answered is finished", flush=True)
     return 0
 
@@ -217,8 +223,6 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _page(options: argparse.Namespace, load: Callable[[str], VideoLLM]) -> Any:
     """The web page's application, or None; a context manager."""
-    import contextlib
-
     if not options.page:
         return contextlib.nullcontext()
     from free_video_llm.cli.web import PASSWORD

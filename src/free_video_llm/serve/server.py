@@ -102,6 +102,7 @@ def runner(made: Server, settings: Settings, ready: Callable[[str], None]) -> An
     config = uvicorn.Config(
         made.app,
         http=_impatient(),
+        interface="asgi3",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.grace_seconds,
