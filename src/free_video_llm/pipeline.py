@@ -40,7 +40,7 @@ from free_video_llm.video.arrays import given_frames
 from free_video_llm.video.fetch import locate
 from free_video_llm.video.ranges import check_ranges
 from free_video_llm.video.read import Frames, Mode, Resize, count_at
-from free_video_llm.video.subtitles import find_subtitles
+from free_video_llm.video.subtitles import Line, find_subtitles
 
 if TYPE_CHECKING:
     import torch
@@ -342,7 +342,7 @@ class VideoLLM:
         max_candidates: int = MOST_CANDIDATES,
         ranges: Sequence[tuple[float | str | None, float | str | None]] | None = None,
         search: float | None = None,
-        subtitles: str | Path | None = None,
+        subtitles: str | Path | Sequence[Line] | None = None,
         mode: Mode = "exact",
         rules: Rules = "corrected",
         resize: Resize | None = None,
@@ -364,8 +364,8 @@ class VideoLLM:
             search: of the frames at `fps` (1 where None), the share that is scored, such as 0.1:
                 those that differ most from what is before them, then for each question those near
                 the best. For hours, of which a question is about moments. `cache` is not used.
-            subtitles: a .srt or .vtt file, or "auto", the one beside the video or within it: what
-                is said near the kept frames stands in the prompt.
+            subtitles: a .srt or .vtt file, "auto", the one beside the video or within it, or lines:
+                what is said near the kept frames stands in the prompt.
             mode: "exact", or "keyframes" for files with long groups of pictures.
             rules: "released" for the positions and pixels of the paper's released code. A plan of
                 those rules gets them by itself (`Video.for_plan`); here they save reading twice.

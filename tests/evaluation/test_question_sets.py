@@ -264,7 +264,7 @@ def test_a_set_of_another_package_is_one_file(tmp_path: Path):
         "star.mp4,What color is the star?,red,1,I,red,blue\n"
     )
     assert "sets: msvd" in (shown := run_with(folder, "prepare", "--help").stdout)
-    assert "toy, cooking" in shown
+    assert "tempcompass, cooking" in shown
     done = run_with(folder, "prepare", "cooking", "--csv", "cooking.csv", "--gt", "gt")
     assert done.returncode == 0, done.stderr
     assert list((folder / "gt" / "Cooking_QA").iterdir())

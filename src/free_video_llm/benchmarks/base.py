@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from free_video_llm.benchmarks.videos import without_suffix
+from free_video_llm.errors import ConfigError
+from free_video_llm.video.ranges import TimeRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class Question:
         options: the options of a multiple-choice question, in order.
         kind: the question's type, in words.
         question_id: what the file calls it; not unique in every set.
+        ranges: stretches of the video that it is about; none is the whole video.
+        subtitles: the name of its subtitles' file in their folder, where the set has such files.
+        subtitles_from: the second of that file at which the video begins.
     """
 
     row: int
@@ -31,6 +36,14 @@ class Question:
     options: tuple[str, ...] = ()
     kind: str = ""
     question_id: str = ""
+    ranges: tuple[TimeRange, ...] = ()
+    subtitles: str = ""
+    subtitles_from: float = 0.0
+
+    @property
+    def watched(self) -> tuple[str, tuple[TimeRange, ...], str, float]:
+        """The same for questions that are asked of the same frames and subtitles."""
+        return self.video, self.ranges, self.subtitles, self.subtitles_from
 
     @property
     def identity(self) -> tuple[int, str, str]:
@@ -58,6 +71,22 @@ class Question:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """Where a set's files lie on the Hugging Face Hub.
+
+    Attributes:
+        repository: of the dataset; its card says under which licence.
+        questions, videos: patterns of its files; without videos they come from elsewhere.
+        note: what else is to be known.
+    """
+
+    repository: str
+    questions: tuple[str, ...]
+    videos: tuple[str, ...] = ()
+    note: str = ""
+
+
 class QuestionSet:
     """A question set: its names, and how a row of its file is read. Subclass and `register` it.
 
@@ -70,6 +99,9 @@ class QuestionSet:
         split: "val" or "test": the released question files are `{split}_q.json`, `{split}_a.json`.
         option_columns: the columns of the options; empty for open-ended questions.
         kinds: the words for the file's question types; what is not in it is used as it is.
+        tabular: whether its files are tables of named columns (`table.py`), which `from_table`
+            reads, whatever their ending; else only Parquet and JSONL files are.
+        hub: where the Hub has it, if it does.
     """
 
     name: ClassVar[str]
@@ -80,6 +112,8 @@ class QuestionSet:
     split: ClassVar[str] = "val"
     option_columns: ClassVar[Sequence[str]] = ()
     kinds: ClassVar[Mapping[str, str]] = {}
+    tabular: ClassVar[bool] = False
+    hub: ClassVar[Hub | None] = None
 
     @property
     def choices(self) -> bool:
@@ -116,6 +150,14 @@ class QuestionSet:
             kind=self.kind_of(fields),
             question_id=fields.get("question_id", ""),
         )
+
+    def flatten(self, row: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        """The rows that a table's row holds: itself, where it holds no others."""
+        return [row]
+
+    def from_table(self, number: int, row: Mapping[str, Any]) -> Question:
+        """A row of a table. Raises ConfigError for a column that is missing or wrong."""
+        raise ConfigError(f"{self.title or self.name} is read from a .csv file or its JSON files")
 
     def __repr__(self) -> str:
         return f"<question set {self.name}>"

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from free_video_llm.benchmarks.base import Question, QuestionSet, as_text
 from free_video_llm.benchmarks.csv_rows import read_rows
+from free_video_llm.benchmarks.table import is_table, read_table
 from free_video_llm.errors import ConfigError
 
 
@@ -40,8 +41,6 @@ def write_layout(
     Raises:
         ConfigError: the CSV file is wrong, or the folder cannot be written.
     """
-    from free_video_llm.benchmarks.csv_rows import read_rows
-
     folder = gt / (chosen.folder or chosen.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +122,9 @@ def read_questions(chosen: QuestionSet, source: str | Path) -> Iterator[Question
         ConfigError: the file is missing, or a row or column is wrong; names which.
     """
     path = Path(source)
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".parquet", ".jsonl") or (chosen.tabular and is_table(path)):
+        yield from _read_tables(chosen, path)
+    elif path.suffix.lower() == ".csv":
         for row, fields in read_rows(path, chosen.columns):
             yield chosen.question(row, fields)
     elif path.is_dir() or path.suffix.lower() == ".json":
@@ -135,6 +136,17 @@ def read_questions(chosen: QuestionSet, source: str | Path) -> Iterator[Question
             f"no question file {path}: name the set's CSV file as questions in the configuration "
             "(sets: [{set: NAME, questions: FILE.csv}]), or with --questions"
         )
+
+
+def _read_tables(chosen: QuestionSet, path: Path) -> Iterator[Question]:
+    number = 0
+    for place, row in read_table(path):
+        for entry in chosen.flatten(row):
+            number += 1
+            try:
+                yield chosen.from_table(number, entry)
+            except ConfigError as error:
+                raise ConfigError(f"{place}: {error}") from None
 
 
 def read_layout(chosen: QuestionSet, source: Path) -> Iterator[Question]:

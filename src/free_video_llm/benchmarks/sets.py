@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from free_video_llm.benchmarks.base import QuestionSet, first_word_kind
+from free_video_llm.benchmarks.base import Hub, Question, QuestionSet, as_text, first_word_kind
+from free_video_llm.benchmarks.columns import column, plain_question
 from free_video_llm.benchmarks.registry import register
 
 _CAUSAL_TEMPORAL = {
@@ -76,6 +78,13 @@ class NExTQA(QuestionSet):
     videos, group = "video", "multiple_choice_qa"
     option_columns = _FIVE
     kinds: ClassVar = _CAUSAL_TEMPORAL
+    hub = Hub(repository="lmms-lab/NExTQA", questions=("MC/*.parquet",), videos=("videos.zip",))
+
+    def from_table(self, number: int, row: Mapping[str, Any]) -> Question:
+        """The Hub's multiple choice: options a0 to a4, the answer their number."""
+        found = plain_question(number, row)
+        kind = self.kinds.get(found.kind, found.kind)
+        return replace(found, kind=kind, question_id=as_text(row.get("qid")))
 
 
 @register
@@ -91,6 +100,17 @@ class EgoSchema(QuestionSet):
     name, title, folder = "egoschema", "EgoSchema (subset)", "EgoSchema"
     videos, group = "video", "multiple_choice_qa"
     option_columns = _FIVE
+    hub = Hub(
+        repository="lmms-lab/egoschema",
+        questions=("Subset/*.parquet",),
+        videos=("videos_chunked_*.zip",),
+        note="the videos are Ego4D's, under its licence",
+    )
+
+    def from_table(self, number: int, row: Mapping[str, Any]) -> Question:
+        """The Hub's subset with answers: the answer is an option's number."""
+        named = {**row, "video": column(row, "video_idx"), "options": column(row, "option")}
+        return replace(plain_question(number, named), question_id=as_text(row.get("question_idx")))
 
 
 @register

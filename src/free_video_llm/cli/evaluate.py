@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from free_video_llm.cli.progress import Bar, RunBar, print_json
 from free_video_llm.errors import ConfigError
 
 GT = "playground/gt_qa_files"
+HUB = "playground/hub"
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -35,6 +37,9 @@ def add_commands(commands: Subparsers) -> None:
 PREPARE = """\
   fvl prepare msvd --csv MSVD_QA.csv      into playground/gt_qa_files/MSVD_Zero_Shot_QA/
   fvl prepare toy --out toy --videos 20   makes toy/Toy_QA.csv and toy/videos/
+  fvl prepare videomme                    what the Hub has of it, how large, under which licence
+  fvl prepare videomme --fetch            its questions, into playground/hub/videomme/
+  fvl prepare mvbench --fetch --with-videos       what is there already is not fetched again
 """
 
 
@@ -50,12 +55,16 @@ def _add_prepare(commands: Subparsers) -> None:
         commands,
         "prepare",
         run_prepare,
-        "write a question set's files in the released layout, or make the toy set",
+        "write a question set's files in the released layout, fetch one, or make the toy set",
         lambda: PREPARE + "\nsets: " + ", ".join(set_names()),
     )
     parser.add_argument("set", metavar="SET", help="the question set")
     parser.add_argument("--csv", metavar="FILE", help="its CSV file, in IG-VLM's form")
     parser.add_argument("--gt", default=GT, metavar="DIR", help=f"where to write (default: {GT})")
+    hub = parser.add_argument_group("sets on the Hugging Face Hub")
+    hub.add_argument("--fetch", action="store_true", help="fetch the questions")
+    hub.add_argument("--with-videos", action="store_true", help="and the videos' archives")
+    hub.add_argument("--into", default=HUB, metavar="DIR", help=f"where to (default: {HUB})")
     toy = parser.add_argument_group("toy set")
     toy.add_argument("--out", default="toy", metavar="DIR", help="where to write (default: toy)")
     toy.add_argument("--videos", type=positive, default=20, metavar="N", help="default: 20")
@@ -83,7 +92,11 @@ def run_prepare(options: argparse.Namespace) -> int:
             )
         written = {"set": "toy", "rows": rows, "files": [str(csv)], "videos": str(videos)}
     elif options.csv is None:
-        raise ConfigError(f"give the CSV file of {chosen.title}: --csv FILE")
+        return _prepare_from_hub(chosen, options)
+    elif chosen.tabular:
+        raise ConfigError(
+            f"{chosen.title} is read as it is: fvl eval names its file in `questions`"
+        )
     else:
         from free_video_llm.benchmarks.read import write_layout
 
@@ -94,6 +107,42 @@ def run_prepare(options: argparse.Namespace) -> int:
     else:
         print(f"{rows:,} rows written to {' and '.join(written['files'])}")
     return 0
+
+
+def _prepare_from_hub(chosen: Any, options: argparse.Namespace) -> int:
+    """Say what the Hub has of a set, and fetch it where that is asked for."""
+    from free_video_llm.benchmarks.hub import fetch_set, list_set
+
+    if chosen.hub is None:
+        raise ConfigError(f"give the CSV file of {chosen.title}: --csv FILE")
+    found = list_set(chosen)
+    paths: list[Path] = []
+    folder = Path(options.into) / chosen.name
+    if options.fetch or options.with_videos:
+        with Bar("files") as bar:
+            paths = fetch_set(found, folder, videos=options.with_videos, progress=bar)
+    if options.json:
+        print_json(found.to_dict() | {"set": chosen.name, "fetched": [str(p) for p in paths]})
+        return 0
+    print(f"{chosen.title}: https://huggingface.co/datasets/{found.repository}")
+    notes = [f"licence: {found.licence}", found.note, "access is asked for there" * found.gated]
+    print("  " + "; ".join(dict.fromkeys(filter(None, notes))))
+    for what, files in (("questions", found.questions), ("videos", found.videos)):
+        size = sum(file.bytes for file in files)
+        print(f"  {what}: {len(files)} files, {_size(size)}" if files else f"  {what}: not there")
+    if not paths:
+        print(f"  next: fvl prepare {chosen.name} --fetch (--with-videos)")
+        return 0
+    print(f"  {len(paths)} files in {folder}")
+    asked = sorted({str(path.parent) for path in paths[: len(found.questions)]})
+    if options.with_videos:
+        print("  next: unpack the archives there")
+    print(f"  in a configuration: {{set: {chosen.name}, questions: {asked[0]}, videos: DIR}}")
+    return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 # --- check --------------------------------------------------------------------------------------
@@ -180,11 +229,17 @@ def _add_eval(commands: Subparsers) -> None:
         "  fvl eval run.yaml --limit 100                        the first 100 rows\n"
         "  fvl eval run.yaml --shard 2/8                        one of eight machines\n"
         "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n"
-        "  fvl eval run.yaml --cache                            never encode a video again\n\n"
+        "  fvl eval run.yaml --cache                            never encode a video again\n"
+        "  fvl eval my.csv --videos films/ --model NAME         questions of one's own: columns\n"
+        "      video, question, answer; where wanted options, start, end (.jsonl, .parquet too)\n\n"
         "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
     )
     parser.set_defaults(keeps=True)
-    parser.add_argument("config", metavar="CONFIG.yaml", help="ours or a released one")
+    parser.add_argument(
+        "config",
+        metavar="CONFIG",
+        help="a YAML file, ours or a released one; or a file of questions",
+    )
     parser.add_argument("--set", metavar="SET", help="only this one of its question sets")
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="only the first N rows of a set"
@@ -194,6 +249,14 @@ def _add_eval(commands: Subparsers) -> None:
                         help="N Ray actors, one for each GPU or CPU (extra: cluster)")  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="try failed rows again")
     add_cache_options(parser)
+    own = parser.add_argument_group("a file of questions, in the place of a configuration")
+    own.add_argument("--videos", metavar="DIR", help="their folder (default: the file's own)")
+    own.add_argument("--subtitles", metavar="DIR", help="of the subtitles, or auto")
+    own.add_argument("--name", help="of the run (default: the file's)")
+    own.add_argument("--model", metavar="NAME", help="a Hub id, a folder, a server's model, 'tiny'")
+    own.add_argument("--plan", metavar="PLAN", help="a preset or a notation")
+    own.add_argument("--frames", type=positive, metavar="N", help="default: 50")
+    own.add_argument("--fps", type=float, metavar="X", help="so many frames a second instead")
     parser.add_argument("--print-config", action="store_true",
                         help="print the configuration as our YAML and stop")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
@@ -203,7 +266,7 @@ def run_eval(options: argparse.Namespace) -> int:
     from free_video_llm.evaluation.config_file import print_config, read_config
     from free_video_llm.evaluation.units import Shard
 
-    config = read_config(options.config)
+    config = own_config(options) if is_own(options.config) else read_config(options.config)
     if options.print_config:
         print(print_config(config), end="")
         return 0
@@ -241,6 +304,40 @@ def run_eval(options: argparse.Namespace) -> int:
     whole = options.limit is None and shard is None
     good = all(not o.failed and not (whole and o.not_reached) for o in outcomes)
     return 0 if good else 1
+
+
+def is_own(path: str) -> bool:
+    """Whether a file is one of questions, not a configuration."""
+    return path.endswith((".csv", ".jsonl", ".parquet"))
+
+
+def own_config(options: argparse.Namespace) -> Any:
+    """The configuration of a run over a file of one's own. Raises ConfigError, or CheckpointError
+    where no model is named."""
+    from free_video_llm.cli.common import plan_of
+    from free_video_llm.evaluation.config import RunConfig, Task
+    from free_video_llm.models.choose import model_for
+    from free_video_llm.profiling.memory import total_gb
+    from free_video_llm.settings import setting
+
+    path = Path(options.config)
+    if not path.is_file():
+        raise ConfigError(f"no question file {path}: check the path")
+    task = Task(
+        set="own",
+        questions=str(path),
+        videos=options.videos or str(path.parent),
+        subtitles=options.subtitles,
+    )
+    name = re.sub(r"[^A-Za-z0-9._+@=,-]+", "_", path.stem).lstrip("._+@=,-") or "own"
+    given = {"frames": options.frames, "fps": options.fps, "scorer": setting("scorer").value}
+    return RunConfig(
+        name=options.name or name,
+        tasks=(task,),
+        model=options.model or model_for(str(path), memory_gb=total_gb()),
+        plan=plan_of(options),
+        **{key: value for key, value in given.items() if value is not None},
+    )
 
 
 def _outcome_line(outcome: Any) -> str:

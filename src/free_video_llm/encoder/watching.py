@@ -6,6 +6,7 @@ Knows nothing of plans, questions or language models.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ class Reading:
         search: the share of them that is scored (see `Search`); None is all.
         mode, rules, resize: see `read_frames`. batch: frames of a pass of a tower.
         cache: where the features are looked for, and kept; not of what is searched.
-        subtitles: the file that has them, or none.
+        subtitles: the file that has them, or themselves, or none.
         fetched: what the source was fetched as, and lives as long as this.
     """
 
@@ -51,7 +52,7 @@ class Reading:
     batch: int | None = None
     cache: FeatureCache | None = None
     fetched: Fetched | None = None
-    subtitles: str | Path | None = None
+    subtitles: str | Path | Sequence[Line] | None = None
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -88,8 +89,10 @@ def watch(
     fetched = reading.fetched
     lines: tuple[Line, ...] = ()
     try:
-        if reading.subtitles is not None:
+        if isinstance(reading.subtitles, str | Path):
             lines = read_subtitles(str(reading.subtitles))
+        elif reading.subtitles is not None:
+            lines = tuple(reading.subtitles)
         seen = _watch(reading, towers, late=late, progress=progress)
     except VideoError as error:  # of a file that people have never seen
         if fetched is None:

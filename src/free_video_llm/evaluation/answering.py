@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.benchmarks.base import Question
+from free_video_llm.benchmarks.subtitles import find_lines
 from free_video_llm.benchmarks.videos import VideoFolder
 from free_video_llm.errors import FreeVideoLLMError, described
 from free_video_llm.evaluation.row import Answered, Row
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from free_video_llm.pipeline import Video, VideoLLM
     from free_video_llm.plans.plan import Plan
     from free_video_llm.video.read import Mode, Resize
+
+
+Watched = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class Settings:
     batch: int
     conv_mode: str | None
     videos: str
+    subtitles: str | None = None
 
 
 def answer_unit(
@@ -58,33 +63,40 @@ def answer_unit(
     A batch of which any row is missing is answered whole, so that a resumed run has the same
     batches, and so the same answers, as one that was never stopped.
     """
-    watched: dict[str, Video | str] = {}
-    last = {question.video: question for question in unit.questions}
+    watched: dict[Watched, Video | str] = {}
+    last = {question.watched: question for question in unit.questions}
     for batch in unit.batches(settings.batch):
         wanted = [question for question in batch if missing(question)]
         if wanted:
             for question in batch:
-                if question.problem is None and question.video not in watched:
-                    watched[question.video] = _watch(llm, question.video, settings, folder, cache)
+                if question.problem is None and question.watched not in watched:
+                    watched[question.watched] = _watch(llm, question, settings, folder, cache)
             rows = _answer_batch(llm, batch, watched, settings)
             yield [rows[question.row] for question in wanted]
         for question in batch:  # a video's features go when its last question is answered
-            if last[question.video] is question:
-                watched.pop(question.video, None)
+            if last[question.watched] is question:
+                watched.pop(question.watched, None)
 
 
 def _watch(
-    llm: VideoLLM, name: str, settings: Settings, folder: VideoFolder, cache: FeatureCache | None
+    llm: VideoLLM,
+    question: Question,
+    settings: Settings,
+    folder: VideoFolder,
+    cache: FeatureCache | None,
 ) -> Video | str:
     """The watched video, or why it could not be."""
     try:
         with _quiet():
+            path = folder.find(question.video)
             return llm.watch(
-                folder.find(name),
+                path,
                 frames=settings.frames,
                 fps=settings.fps,
                 max_candidates=settings.max_candidates,
                 search=settings.search,
+                ranges=question.ranges or None,
+                subtitles=find_lines(settings.subtitles, question, path),
                 mode=settings.decode,
                 rules=settings.plan.rules,
                 resize=settings.resize,
@@ -98,14 +110,14 @@ def _watch(
 def _answer_batch(
     llm: VideoLLM,
     batch: Sequence[Question],
-    watched: dict[str, Video | str],
+    watched: dict[Watched, Video | str],
     settings: Settings,
 ) -> dict[int, Row]:
     rows: dict[int, Row] = {}
     ready: list[tuple[Question, Video]] = []
     for question in batch:
         problem = question.problem
-        video = watched.get(question.video, "")
+        video = watched.get(question.watched, "")
         if problem is not None or isinstance(video, str):
             rows[question.row] = Row(question, reason=problem or str(video))
         else:

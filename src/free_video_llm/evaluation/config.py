@@ -35,12 +35,15 @@ class Task:
         questions: a CSV file, a JSON file, or the folder of the released two-file layout.
         videos: the folder of the videos; None is the released layout below `data`.
         conv_mode: the prompt template; None takes the model's own.
+        subtitles: the folder of the videos' subtitles (.srt, .vtt, or LongVideoBench's .json), or
+            "auto", those beside or within the videos; None is none.
     """
 
     set: str
     questions: str | None = None
     videos: str | None = None
     conv_mode: str | None = None
+    subtitles: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +288,7 @@ def _devices(key: str, value: Any) -> str | None:
 
 def _tasks(_: str, value: Any) -> tuple[Task, ...]:
     for task in value:
-        for key in ("set", "questions", "videos", "conv_mode"):
+        for key in (field.name for field in fields(Task)):
             given = getattr(task, key)
             _text(f"sets: {key}", given) if key == "set" else _optional_text(f"sets: {key}", given)
         get_set(task.set)

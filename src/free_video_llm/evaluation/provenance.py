@@ -53,6 +53,8 @@ def questions_hash(questions: Iterable[Question]) -> str:
     digest = hashlib.sha256()
     for q in questions:
         digest.update(repr((q.row, q.video, q.question, q.answer, q.options)).encode())
+        if q.ranges:
+            digest.update(repr(q.ranges).encode())
     return f"sha256:{digest.hexdigest()[:32]}"
 
 

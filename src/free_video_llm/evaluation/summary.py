@@ -86,7 +86,7 @@ class Group:
 
     Attributes:
         asked: rows of the question file; answered + failed + not_reached.
-        accuracy: of each offline metric, right among answered and failed rows.
+        accuracy: of each offline metric, right among the answered and failed rows that it is for.
         f1: mean over the same rows, None for multiple choice.
         unreadable: answers to multiple-choice questions that name no option.
         judges: by the judge's file name.
@@ -121,7 +121,8 @@ def summarise(
 ) -> Group:
     """The figures of some rows, `asked` of which the question file has."""
     answered = sum(m.answered for m in marked)
-    metrics = ["choice"] if any("choice" in m.marks for m in marked) else ["exact", "contains"]
+    there = {metric for m in marked for metric in m.marks} or {"exact", "contains"}
+    metrics = [metric for metric in ("choice", "exact", "contains") if metric in there]
     return Group(
         name=name,
         asked=asked,
@@ -129,8 +130,9 @@ def summarise(
         failed=len(marked) - answered,
         not_reached=asked - len(marked),
         accuracy={
-            metric: Share(int(sum(m.marks[metric] for m in marked)), len(marked))
+            metric: Share(int(sum(marks)), len(marks))
             for metric in metrics
+            for marks in [[m.marks[metric] for m in marked if metric in m.marks]]
         },
         f1=_mean(m.marks["f1"] for m in marked if "f1" in m.marks),
         unreadable=sum(m.answered and "choice" in m.marks and m.letter is None for m in marked),

@@ -64,6 +64,7 @@ def prepare_task(config: RunConfig, task: Task) -> RunTask:
         batch=config.batch,
         conv_mode=task.conv_mode,
         videos=str(videos_source(config, task)),
+        subtitles=task.subtitles,
     )
     folder = RunFolder(Path(config.outputs) / task.set / config.name)
     return RunTask(config, task, chosen, questions, settings, folder)

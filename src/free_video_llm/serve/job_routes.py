@@ -14,7 +14,6 @@ from free_video_llm.serve.app import named, read_json, refused
 from free_video_llm.serve.jobs import Jobs
 from free_video_llm.serve.refusals import Refusal
 
-
 Handler = Callable[..., Awaitable[Any]]
 
 

@@ -46,7 +46,8 @@ def parse_seconds(text: str | float) -> float:
 def check_ranges(
     ranges: Sequence[tuple[float | str | None, float | str | None]] | None,
 ) -> tuple[TimeRange, ...]:
-    """Ranges in seconds; none is the whole video. None stands for an end of the video.
+    """Ranges in seconds; none is the whole video. None stands for an end of the video, and what
+    came from here may come again.
 
     Raises:
         ConfigError: one is not two times, or ends before it begins.
@@ -54,13 +55,15 @@ def check_ranges(
     Examples:
         >>> check_ranges([("1:00", 90), (None, 5)])
         ((60.0, 90.0), (0.0, 5.0))
+        >>> check_ranges(check_ranges([(7, None)]))
+        ((7.0, inf),)
     """
     found = []
     for pair in ranges or ():
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ConfigError(f"a range is a start and an end, not {shown(pair)}")
         start = 0.0 if pair[0] is None else parse_seconds(pair[0])
-        end = math.inf if pair[1] is None else parse_seconds(pair[1])
+        end = math.inf if pair[1] in (None, math.inf) else parse_seconds(pair[1])
         if end <= start:
             raise ConfigError(f"a range ends after it begins, not at {end:g} s from {start:g} s")
         found.append((start, end))
