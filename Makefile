@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-lowest test-vllm lint format bench bench-full tiny tiny-score samples gallery study clean
+.PHONY: demo test test-lowest test-vllm test-lmms-eval lint format bench bench-full tiny tiny-score samples gallery study clean
 
 ## Answer a question about a bundled clip and save the picture of why.
 demo: $(STAMP)
@@ -29,6 +29,17 @@ test-vllm: $(VENV)/.dev
 	server=$$!; trap 'kill $$server' EXIT; \
 	until curl --silent --fail http://127.0.0.1:8123/health || ! kill -0 $$server; do sleep 2; done; \
 	FVL_VLLM_URL=http://127.0.0.1:8123/v1 $(BIN)/python -m pytest -s tests/servers/test_vllm.py
+
+## lmms-eval's own command line with our plugin, in an environment of its own (2 GB, some minutes).
+LMMS := .venv-lmms
+test-lmms-eval:
+	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet torch==2.13.0
+	$(LMMS)/bin/python -m pip install --quiet --no-deps lmms-eval==0.7.3
+	$(LMMS)/bin/python tests/servers/lmms_needs.py > $(LMMS)/needs.txt
+	$(LMMS)/bin/python -m pip install --quiet --requirement $(LMMS)/needs.txt \
+		--editable '.[server]' 'pytest>=8,<10'
+	$(LMMS)/bin/python -m pytest -p no:doctest tests/servers/test_lmms_eval.py
 
 ## Style, types, format.
 lint: $(VENV)/.dev
@@ -91,4 +102,4 @@ tiny-score: $(STAMP)
 	$(BIN)/python training/score_tiny.py --needle --questions 510
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-vllm build outputs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) $(LMMS) .venv-vllm build outputs .mypy_cache .ruff_cache .pytest_cache

@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             {"benchmarks"},
             {"evaluation"},
             {"web"},
-            {"serve"},
+            {"serve", "integrations"},
             {"cli"},
             {"__main__"},
         ),
