@@ -41,7 +41,12 @@ def _completion(text: str | None) -> dict[str, Any]:
         "choices": [
             {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         ],
-        "usage": {"prompt_tokens": 200, "completion_tokens": 12, "total_tokens": 212},
+        "usage": {
+            "prompt_tokens": 200,
+            "completion_tokens": 12,
+            "total_tokens": 212,
+            "cost": 0.0015,  # as OpenRouter says it
+        },
     }
 
 

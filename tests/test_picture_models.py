@@ -67,12 +67,12 @@ def test_a_model_behind_a_server_sees_what_the_plan_keeps(llm, server, clips, tm
     assert [pixels.shape for _, pixels in sent] == [(240, 320, 3)] * 3
     kept = [kept.second for kept in answer.evidence.pathways[0].kept]
     assert [words for words, _ in sent] == [f"Frame at {second:.1f} s:" for second in kept]
-    assert (answer.prompt_tokens, answer.answer_tokens) == (200, 12)
+    assert (answer.prompt_tokens, answer.answer_tokens, answer.cost) == (200, 12, 0.0015)
     assert answer.evidence.unit == "patches"
     assert "3 pictures" in repr(answer)
     data = answer.to_dict()
     assert data["pictures"] == [words for words, _ in sent]
-    assert (data["tokens"]["visual"], data["tokens"]["answer"]) == (0, 12)
+    assert (data["tokens"]["visual"], data["tokens"]["answer"], data["cost"]) == (0, 12, 0.0015)
     assert data["evidence"]["unit"] == "patches"
     assert answer.save_picture(tmp_path / "why.svg").read_text().count("patches") >= 1
     assert answer.timings.project > 0

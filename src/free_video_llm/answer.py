@@ -237,6 +237,7 @@ class Answer:
         pictures: what a picture model was shown, in order; none where tokens were.
         answer_tokens: of its text; a server has its own count.
         probabilities: of the options among one another, where they were chosen by likelihood.
+        cost: in the server's money, where one answered that says so.
     """
 
     question: str
@@ -255,6 +256,7 @@ class Answer:
     pictures: tuple[ChatPicture, ...] = ()
     answer_tokens: int = 0
     probabilities: tuple[float, ...] = ()
+    cost: float | None = None
 
     @property
     def probability(self) -> float | None:
@@ -342,6 +344,7 @@ class Answer:
                 "prompt": self.prompt_tokens,
                 "answer": self.answer_tokens or len(self.token_ids),
             },
+            "cost": self.cost,
             "evidence": self.evidence.to_dict(),
             "timings": self.timings.as_dict(),
             "warnings": list(self.warnings),

@@ -249,4 +249,5 @@ def make_answer(
         warnings=one.notes,
         token_seconds=generation.token_seconds,
         answer_tokens=generation.new_tokens or len(generation.token_ids),
+        cost=generation.cost,
     )

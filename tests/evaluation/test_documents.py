@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from free_video_llm.benchmarks import get_set, read_questions, unregister
-from free_video_llm.evaluation.config_file import parse_config, print_config, read_config
+from free_video_llm.evaluation.config_file import CONFIGS, parse_config, print_config, read_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def test_the_documented_set_is_registered_read_and_run(clips, checkpoint, tmp_pa
         unregister("cooking")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_example_configurations_are_read(path: Path):
     config = read_config(path)
     assert [task.set for task in config.tasks] == [path.stem] == [config.name]

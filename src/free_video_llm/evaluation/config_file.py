@@ -19,14 +19,18 @@ from free_video_llm.evaluation.released_config import from_released, is_released
 #: A configuration has some fifty lines.
 MAX_BYTES = 1_000_000
 
+#: Configurations that come with the package.
+CONFIGS = Path(__file__).parent / "configs"
+
 
 def read_config(path: str | Path) -> RunConfig:
-    """Read a YAML file, ours or a released one.
+    """Read a YAML file, ours or a released one; `configs/NAME.yaml` is one of the package's own
+    where there is no such file.
 
     Raises:
         ConfigError: it cannot be read, or an entry is wrong.
     """
-    path = Path(path)
+    path = _found(Path(path))
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -42,6 +46,12 @@ def read_config(path: str | Path) -> RunConfig:
         return parse_config(text, name=default_name(path))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _found(path: Path) -> Path:
+    """The file that a path names: the user's, or the package's own of that name."""
+    ours = CONFIGS / path.name
+    return ours if path.parent == Path("configs") and not path.exists() and ours.exists() else path
 
 
 def parse_config(text: str, *, name: str) -> RunConfig:

@@ -89,7 +89,8 @@ def _is_finite(value: object) -> bool:
 class Generation:
     """One answer: its text, its token ids (as generated, end token included; none from a server)
     and the seconds of the pre-fill, of all that followed, and of each token after the first (of its
-    whole batch). `new_tokens` counts the answer's."""
+    whole batch). `new_tokens` counts the answer's; `cost` is what a server says that it cost, in its
+    own money."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -98,6 +99,7 @@ class Generation:
     decode_seconds: float
     token_seconds: tuple[float, ...] = ()
     new_tokens: int = 0
+    cost: float | None = None
 
 
 class TwoLayerProjector:

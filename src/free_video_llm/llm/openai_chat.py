@@ -198,7 +198,14 @@ def _read(completion: Any, seconds: float) -> Generation:
         prefill_seconds=0.0,
         decode_seconds=seconds,
         new_tokens=count_of(getattr(usage, "completion_tokens", 0)),
+        cost=_money(getattr(usage, "cost", None)),
     )
+
+
+def _money(value: Any) -> float | None:
+    """What a server (OpenRouter, say) calls the cost; None for what is no amount."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < 1e6 else None
 
 
 def _without_thoughts(text: str) -> str:

@@ -71,14 +71,16 @@ def finish_of(call: Call, answer: Answer) -> str:
     return "length" if full and not answer.probabilities else "stop"
 
 
-def usage_of(answer: Answer) -> dict[str, int]:
-    """Tokens of the prompt (visual ones among them), of those visual, and of the answer."""
+def usage_of(answer: Answer) -> dict[str, Any]:
+    """Tokens of the prompt (visual ones among them), of those visual, and of the answer; and what a
+    server behind this one says that it cost."""
     written = answer.answer_tokens or len(answer.token_ids)
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": written,
         "total_tokens": answer.prompt_tokens + written,
         "visual_tokens": 0 if answer.pictures else len(answer.visual_tokens),
+        **({} if answer.cost is None else {"cost": answer.cost}),
     }
 
 
