@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             {"asking"},
             {"looking"},
             {"conversation"},
+            {"watched"},
             {"pipeline"},
             {"profile", "tiny", "checkpoints", "many"},
             {"benchmarks"},

@@ -6,41 +6,34 @@ web page or evaluation.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from free_video_llm.answer import Answer, Evidence
-from free_video_llm.asking import Choose, answer_all, check_choose, check_plan, evidence_of
-from free_video_llm.conversation import Conversation, LookAt
-from free_video_llm.encoder.features import Memo, VideoFeatures
-from free_video_llm.encoder.scorer import PromptVector
-from free_video_llm.encoder.search import Search
+from free_video_llm.answer import Answer
+from free_video_llm.asking import Choose, answer_all, check_choose, check_plan
+from free_video_llm.encoder.saved import load_video
 from free_video_llm.encoder.stream import Progress, named
-from free_video_llm.encoder.watching import Reading, Seen, watch
+from free_video_llm.encoder.watching import Reading, watch
 from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
 from free_video_llm.llm.prompts import check_options
 from free_video_llm.llm.selected_tokens import SelectedTokensLLM
-from free_video_llm.looking import checked_pair, look, notes_on
+from free_video_llm.looking import checked_pair, look
 from free_video_llm.models.family import LLM, Level
 from free_video_llm.models.load import Loaded, LoadOptions, load, load_scorer
-from free_video_llm.plans.apply import NO_TOKENS, VisualTokens, perceive
 from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.memory import free_memory
-from free_video_llm.profiling.stopwatch import Stopwatch
 from free_video_llm.video.arrays import given_frames
 from free_video_llm.video.fetch import locate
 from free_video_llm.video.ranges import check_ranges
-from free_video_llm.video.read import Frames, Mode, Resize, count_at
+from free_video_llm.video.read import Mode, Resize, count_at
 from free_video_llm.video.subtitles import Line, find_subtitles
+from free_video_llm.watched import DEFAULT_PLAN, Video
 
 if TYPE_CHECKING:
     import torch
@@ -48,160 +41,10 @@ if TYPE_CHECKING:
     from free_video_llm.encoder.cache import FeatureCache
     from free_video_llm.video.arrays import Source
 
-DEFAULT_PLAN = "paper"
 DEFAULT_FRAMES = 50
 MOST_CANDIDATES = 3600  # sampled at a rate: an hour at one a second
+__all__ = ["DEFAULT_FRAMES", "DEFAULT_PLAN", "Dtype", "MOST_CANDIDATES", "Video", "VideoLLM"]
 Dtype = Literal["float32", "float16", "bfloat16"]
-
-
-@dataclass(eq=False, repr=False)
-class Video:
-    """A video that has been watched: its frames and features, kept for any number of questions.
-
-    It can be pickled: frames and features go along, the model does not. `VideoLLM.attach` gives it
-    one again.
-    """
-
-    llm: VideoLLM | None
-    frames: Frames
-    features: VideoFeatures
-    decode_seconds: float
-    encode_seconds: float
-    memo: Memo = field(default_factory=dict)
-    from_cache: bool = False
-    reading: Reading | None = None
-    search: Search | None = None
-    _released: Video | None = None
-
-    def __repr__(self) -> str:
-        side, model = self.features.side, self.llm.name if self.llm else None
-        name = shown(os.path.basename(self.frames.name) or self.frames.name)
-        return (
-            f"Video({name}, {len(self.frames)} of {self.frames.total} frames in "
-            f"{self.frames.duration:.1f} s, {side}×{side} patches each, model={shown(model)})"
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {
-            "llm": None,
-            "memo": {},
-            "reading": None,
-            "search": None,
-            "_released": None,
-        }
-        return state | {"features": self.features.without_model()}
-
-    @check_keywords
-    def ask(
-        self,
-        question: str,
-        *,
-        plan: str | Plan = DEFAULT_PLAN,
-        rules: Rules | None = None,
-        options: list[str] | tuple[str, ...] = (),
-        choose: Choose = "generate",
-        conv_mode: str | None = None,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        num_beams: int = 1,
-        repetition_penalty: float | None = None,
-        seed: int | None = None,
-    ) -> Answer:
-        """Ask a question about this video; see `VideoLLM.ask`."""
-        answers = self.model.ask(
-            [(self, question)],
-            plan=plan,
-            rules=rules,
-            options=[options],
-            choose=choose,
-            conv_mode=conv_mode,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            num_beams=num_beams,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        )
-        return answers[0]
-
-    async def aask(self, question: str, **how: Any) -> Answer:
-        """`ask` in a thread of its own."""
-        return await asyncio.to_thread(self.ask, question, **how)
-
-    @check_keywords
-    def chat(
-        self,
-        *,
-        plan: str | Plan = DEFAULT_PLAN,
-        look: LookAt = "again",
-        conv_mode: str | None = None,
-        max_new_tokens: int = 128,
-    ) -> Conversation:
-        """A conversation about this video; see `Conversation`."""
-        decoding = Decoding(max_new_tokens=max_new_tokens)
-        return Conversation(self, plan=plan, look=look, conv_mode=conv_mode, decoding=decoding)
-
-    @check_keywords
-    def find(self, question: str, *, plan: str | Plan = "lean") -> Evidence:
-        """The frames and regions that a plan keeps for a question; no language model is asked.
-        `show.save_frames` writes them as pictures."""
-        plan = resolve_plan(plan)
-        (seen,) = look(self.model.towers, [(self.for_plan(plan), question)], [()], plan)
-        return evidence_of(seen, plan, "patches")
-
-    def perceive(
-        self, question: str | PromptVector, plan: Plan, *, stopwatch: Stopwatch | None = None
-    ) -> tuple[VisualTokens, tuple[str, ...]]:
-        """The visual tokens of a plan for a question, and warnings; the LLM is not run.
-
-        A stopwatch gets the seconds of "select" and "project".
-        """
-        llm = self.model
-        prompt = question
-        if isinstance(prompt, str):
-            prompt = llm.towers.encode_prompt(prompt)
-        notes = notes_on(self.frames, plan, prompt)
-        projector = NO_TOKENS if llm.picture_llm is not None else llm.token_llm.projector
-        tokens = perceive(
-            self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
-        )
-        return tokens, notes
-
-    def for_plan(self, plan: Plan) -> Video:
-        """This video with the pixels that a plan needs.
-
-        The released rules need the released code's positions and its scaling: the source is read
-        again for them, once, if the frames were read otherwise. Frames that were given as such
-        cannot be: they stay, and `perceive` warns.
-        """
-        if plan.rules != "released" or self.frames.as_released or self.reading is None:
-            return self
-        if self.search is not None:
-            raise ConfigError("the released rules sample frames evenly: watch without search=")
-        if self._released is None:
-            reading = replace(self.reading, rules="released", resize=None)
-            late = not plan.keeps_all(reading.frames)
-            self._released = self.model._video(
-                watch(reading, self.model.towers, late=late), reading
-            )
-        return self._released
-
-    def closer(self, prompt: PromptVector) -> Video:
-        """This video, and of one that is searched what was looked at for a question."""
-        if self.search is None:
-            return self
-        found = self.search.closer(prompt.vector)
-        return Video(self.llm, found.frames, found.features, found.waited, found.encoded)
-
-    @property
-    def model(self) -> VideoLLM:
-        """The model that watched it; ConfigError if it was unpickled and not attached to one."""
-        if self.llm is None:
-            raise ConfigError("this video was unpickled and has no model: llm.attach(video)")
-        return self.llm
 
 
 class VideoLLM:
@@ -411,11 +254,17 @@ class VideoLLM:
             subtitles=find_subtitles(path) if subtitles == "auto" else subtitles,
         )
         late = not any_keeps_all(plan, frames)
-        return self._video(watch(reading, self.towers, late=late, progress=progress), reading)
+        return Video.of(self, watch(reading, self.towers, late=late, progress=progress), reading)
 
-    def _video(self, seen: Seen, reading: Reading) -> Video:
-        took = (seen.decoded, seen.encoded, seen.memo, seen.from_cache)
-        return Video(self, seen.frames, seen.features, *took, reading=reading, search=seen.search)
+    def load_video(self, path: str | Path) -> Video:
+        """A video that `Video.save` wrote, to be asked about with this model.
+
+        Raises:
+            VideoError: the file cannot be read, or is none of these.
+            ConfigError: its features are not of towers such as this model's.
+        """
+        frames, features = load_video(path)
+        return self.attach(Video(None, frames, features, 0.0, 0.0, from_cache=True))
 
     def attach(self, video: Video) -> Video:
         """An unpickled video, to be asked about with this model.

@@ -356,7 +356,7 @@ def changed(path: Path, **changes: object) -> None:
             about[name] = change
     about.setdefault("digest", "")
     if "digest" not in changes:
-        about["digest"] = cache_module._digest(tensors)
+        about["digest"] = cache_module.digest_of(tensors)
     save_file(tensors, path, {"about": json.dumps(about)})
 
 

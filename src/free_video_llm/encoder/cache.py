@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ class FeatureCache:
         if sum(t.nbytes for t in tensors.values()) > self.disk_bytes:
             return
         about = {name: getattr(frames, name) for name in _ABOUT}
-        about |= {"key": key, "digest": _digest(tensors)}
+        about |= {"key": key, "digest": digest_of(tensors)}
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{key}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
         try:
@@ -256,20 +257,9 @@ def _entry(
 ) -> Entry:
     """What a file holds, checked: nothing that was put there by another hand, or that has changed
     since, is taken for what the towers said. Raises ValueError, LookupError or TypeError."""
-    if about["key"] != key or about["digest"] != _digest(tensors):
+    if about["key"] != key or about["digest"] != digest_of(tensors):
         raise ValueError("its content is not what was kept under its name")
-    for name, kind in _ABOUT.items():
-        if not isinstance(about[name], kind) or isinstance(about[name], bool):
-            raise TypeError(f"{name} is {about[name]!r}")
-    values = {name: about[name] for name in _ABOUT}
-    notes: Any = about["warnings"]
-    if not all(isinstance(note, str) for note in notes) or not math.isfinite(values["duration"]):  # type: ignore[arg-type]
-        raise TypeError("its warnings or its duration are none")
-    values["warnings"] = tuple(notes)
-    arrays: dict[str, np.ndarray] = {
-        name: tensors[name].numpy() for name in ("pixels", "seconds", "indices")
-    }
-    frames = Frames(**arrays, **values)  # type: ignore[arg-type]
+    frames = frames_of(tensors, about)
     if frames.pixels.shape[1] != towers.size:
         raise ValueError(f"its frames have {frames.pixels.shape[1]} pixels, not {towers.size}")
 
@@ -286,7 +276,25 @@ def _entry(
     return Entry(frames, features)
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
+def frames_of(tensors: Mapping[str, torch.Tensor], about: Mapping[str, object]) -> Frames:
+    """The frames that a file holds. Raises ValueError, LookupError or TypeError for what are
+    none."""
+    for name, kind in _ABOUT.items():
+        if not isinstance(about[name], kind) or isinstance(about[name], bool):
+            raise TypeError(f"{name} is {about[name]!r}")
+    values = {name: about[name] for name in _ABOUT}
+    notes: Any = about["warnings"]
+    if not all(isinstance(note, str) for note in notes) or not math.isfinite(values["duration"]):  # type: ignore[arg-type]
+        raise TypeError("its warnings or its duration are none")
+    values["warnings"] = tuple(notes)
+    arrays: dict[str, np.ndarray] = {
+        name: tensors[name].numpy() for name in ("pixels", "seconds", "indices")
+    }
+    return Frames(**arrays, **values)  # type: ignore[arg-type]
+
+
+def digest_of(tensors: dict[str, torch.Tensor]) -> str:
+    """A hash over tensors, their names and types."""
     digest = hashlib.blake2b(digest_size=20)
     for name in sorted(tensors):
         tensor = tensors[name]

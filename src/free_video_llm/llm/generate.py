@@ -89,8 +89,8 @@ def _is_finite(value: object) -> bool:
 class Generation:
     """One answer: its text, its token ids (as generated, end token included; none from a server)
     and the seconds of the pre-fill, of all that followed, and of each token after the first (of its
-    whole batch). `new_tokens` counts the answer's; `cost` is what a server says that it cost, in its
-    own money."""
+    whole batch). `new_tokens` counts the answer's; `cost` is what a server says that it cost, in
+    its own money."""
 
     text: str
     token_ids: tuple[int, ...]
