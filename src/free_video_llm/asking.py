@@ -19,7 +19,7 @@ from free_video_llm.errors import ConfigError, one_of
 from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text, stamp
 from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
 from free_video_llm.llm.likelihood import likelihoods
-from free_video_llm.llm.prompts import CHAT, template_for
+from free_video_llm.llm.prompts import CHAT, is_own, own_template, template_for
 from free_video_llm.llm.selected_tokens import SeenFrame, SeenFrames, SelectedTokensLLM
 from free_video_llm.models.family import LLM
 from free_video_llm.plans.apply import VisualTokens
@@ -105,7 +105,13 @@ def choose_by_likelihood(
 
 
 def ask_with_pictures(
-    llm: PictureLLM, asked: Sequence[Asked], plan: Plan, *, decoding: Decoding, model: str
+    llm: PictureLLM,
+    asked: Sequence[Asked],
+    plan: Plan,
+    *,
+    conv_mode: str,
+    decoding: Decoding,
+    model: str,
 ) -> list[Answer]:
     """Answers of a model that is shown what the plan keeps. Raises as `PictureLLM.reply` does."""
     ready = []
@@ -113,7 +119,7 @@ def ask_with_pictures(
         start = time.perf_counter()
         evidence = evidence_of(one, plan, "patches")
         pictures, notes = pictures_of(evidence, plan, llm.limits)
-        request = ChatRequest(pictures, question_text(spoken_question(one), one.options))
+        request = ChatRequest(pictures, worded(one, conv_mode))
         seconds = {**one.seconds, "project": time.perf_counter() - start}
         ready.append((replace(one, notes=one.notes + notes, seconds=seconds), request, evidence))
     generations = llm.reply([request for _, request, _ in ready], decoding)
@@ -125,14 +131,17 @@ def ask_with_pictures(
 
 
 def ask_with_selected(
-    llm: SelectedTokensLLM, asked: Sequence[Asked], plan: Plan, *, decoding: Decoding, model: str
+    llm: SelectedTokensLLM,
+    asked: Sequence[Asked],
+    plan: Plan,
+    *,
+    conv_mode: str,
+    decoding: Decoding,
+    model: str,
 ) -> list[Answer]:
     """Answers of a model that is given some of its own tokens of each kept frame. Raises as
     `SelectedTokensLLM.generate` does."""
-    requests = [
-        SeenFrames(frames_of(one), question_text(spoken_question(one), one.options))
-        for one in asked
-    ]
+    requests = [SeenFrames(frames_of(one), worded(one, conv_mode)) for one in asked]
     generations = llm.generate(requests, decoding)
     return [
         make_answer(one, plan, model, request.text, generation, evidence_of(one, plan, "tokens"))
@@ -158,6 +167,15 @@ def spoken_question(one: Asked) -> str:
     return "\n".join(["Subtitles:", *said, one.question])
 
 
+def worded(one: Asked, conv_mode: str) -> str:
+    """What is asked of a model that has a prompt of its own: the question and its options, in the
+    user's words where they gave some."""
+    if not is_own(conv_mode):
+        return question_text(spoken_question(one), one.options)
+    template = own_template(conv_mode, multiple_choice=bool(one.options), image=False)
+    return template.fill(spoken_question(one), one.options)
+
+
 def frames_of(one: Asked) -> tuple[SeenFrame, ...]:
     """The frames of every pathway, in the order of their tokens."""
     tokens, found = one.tokens, []
@@ -180,7 +198,8 @@ def answer_all(
     model: str,
     choose: Choose = "generate",
 ) -> list[Answer]:
-    """Answers of a language model of any kind; `conv_mode` is for one whose tokens we build."""
+    """Answers of a language model of any kind; a named `conv_mode` is for one whose tokens we
+    build, a prompt of one's own for any."""
     if choose != "generate":
         if not isinstance(llm, ImageLLM):
             raise ConfigError(
@@ -195,8 +214,10 @@ def answer_all(
             llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model
         )
     if isinstance(llm, SelectedTokensLLM):
-        return ask_with_selected(llm, asked, plan, decoding=decoding, model=model)
-    return ask_with_pictures(llm, asked, plan, decoding=decoding, model=model)
+        return ask_with_selected(
+            llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model
+        )
+    return ask_with_pictures(llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model)
 
 
 def check_choose(choose: object, options: Sequence[Sequence[str]]) -> None:
@@ -215,7 +236,7 @@ def check_plan(llm: LLM, plan: Plan, conv_mode: str | None) -> None:
             "the released rules are those of the released code's visual tokens, and this model "
             "has none of those: leave them out"
         )
-    if conv_mode is not None and conv_mode != CHAT:
+    if conv_mode is not None and conv_mode != CHAT and not is_own(conv_mode):
         raise ConfigError("this model has a prompt of its own: no conv_mode")
 
 

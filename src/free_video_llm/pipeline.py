@@ -6,6 +6,7 @@ web page or evaluation.
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from free_video_llm.encoder.watching import Reading, watch
 from free_video_llm.errors import ConfigError, check_keywords, shown
 from free_video_llm.llm.chat import PictureLLM
 from free_video_llm.llm.generate import Decoding, ImageLLM
-from free_video_llm.llm.prompts import check_options
+from free_video_llm.llm.prompts import check_options, check_own
 from free_video_llm.llm.selected_tokens import SelectedTokensLLM
 from free_video_llm.looking import checked_pair, look
 from free_video_llm.models.family import LLM, Level
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from free_video_llm.video.arrays import Source
 
 DEFAULT_FRAMES = 50
+log = logging.getLogger(__name__)
 MOST_CANDIDATES = 3600  # sampled at a rate: an hour at one a second
 __all__ = ["DEFAULT_FRAMES", "DEFAULT_PLAN", "Dtype", "MOST_CANDIDATES", "Video", "VideoLLM"]
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -164,7 +166,10 @@ class VideoLLM:
             max_pixels=max_pixels,
             level=level,
         )
-        return cls(load(name, options))
+        start = time.perf_counter()
+        llm = cls(load(name, options))
+        log.info("loaded %r in %.1f s", llm, time.perf_counter() - start)
+        return llm
 
     @classmethod
     @check_keywords
@@ -254,7 +259,12 @@ class VideoLLM:
             subtitles=find_subtitles(path) if subtitles == "auto" else subtitles,
         )
         late = not any_keeps_all(plan, frames)
-        return Video.of(self, watch(reading, self.towers, late=late, progress=progress), reading)
+        video = Video.of(self, watch(reading, self.towers, late=late, progress=progress), reading)
+        log.info(
+            "watched %r: decode %.2f s, towers %.2f s%s", video, video.decode_seconds,
+            video.encode_seconds, ", from the cache" * video.from_cache,
+        )  # fmt: skip
+        return video
 
     def load_video(self, path: str | Path) -> Video:
         """A video that `Video.save` wrote, to be asked about with this model.
@@ -290,6 +300,7 @@ class VideoLLM:
         options: Sequence[list[str] | tuple[str, ...]] | None = None,
         choose: Choose = "generate",
         conv_mode: str | None = None,
+        prompt: str | None = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float | None = None,
@@ -307,7 +318,9 @@ class VideoLLM:
             options: for each question the choices of a multiple-choice question, or none.
             choose: among options, "generate" an answer, or take the most likely by the "letters" or
                 by the "options" themselves, asked without the list (yes or no, say).
-            conv_mode: prompt template; the model's own where None.
+            conv_mode: prompt template by its name; the model's own where None.
+            prompt: one of one's own in its place: a text with `{question}`, and where wanted
+                `{options}` and `<image>`.
             max_new_tokens, temperature, top_p, top_k, num_beams, repetition_penalty, seed: see
                 `Decoding`.
 
@@ -333,6 +346,10 @@ class VideoLLM:
         check_choose(choose, choices)
         if not asked:
             return []
+        if prompt is not None:
+            if conv_mode is not None:
+                raise ConfigError("a prompt is named by conv_mode, or given as prompt, not both")
+            conv_mode = check_own(prompt)
         check_plan(self._llm, plan, conv_mode)
         ready = look(self.towers, [(v.for_plan(plan), q) for v, q in asked], choices, plan)
         answers = answer_all(
@@ -344,6 +361,8 @@ class VideoLLM:
             model=self.name,
             choose=choose,
         )
+        for answer in answers:
+            log.info("answered %r in %.2f s", answer, answer.timings.total)
         for note in [note for answer in answers for note in answer.warnings]:
             warnings.warn(note, stacklevel=3)
         return answers

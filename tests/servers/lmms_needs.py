@@ -4,7 +4,9 @@ only beside CUDA builds of torch), what needs it, and tools of its developers.""
 from importlib.metadata import requires
 
 LEFT_OUT = ("torchvision", "timm", "pre-commit", "ruff", "wandb")
-for need in requires("lmms-eval") or ():
-    if "extra ==" not in need and not need.lower().startswith(LEFT_OUT):
-        print(need)
-print("filelock==3.20.0")  # it reaches into a module that later ones do not have
+
+if __name__ == "__main__":
+    for need in requires("lmms-eval") or ():
+        if "extra ==" not in need and not need.lower().startswith(LEFT_OUT):
+            print(need)
+    print("filelock==3.20.0")  # it reaches into a module that later ones do not have

@@ -99,6 +99,12 @@ def add_commands(commands: Subparsers) -> None:
         help="among the options: generate an answer, or take the most likely by its letter, or by "
         "its own words, asked without the list",
     )
+    group.add_argument(
+        "--template",
+        metavar="TEXT",
+        help="a prompt of one's own: a text with {question}, and where wanted {options} and "
+        "<image>; @FILE reads one",
+    )
     group.add_argument("--max-new-tokens", type=positive, default=128, metavar="N")
     group.add_argument(
         "--temperature", type=float, default=0.0, metavar="X", help="0 is greedy (default)"
@@ -173,6 +179,7 @@ def run_ask(options: argparse.Namespace) -> int:
         check_suffix(options.picture)
     how = {
         "max_new_tokens": options.max_new_tokens,
+        "prompt": _template(options.template),
         "temperature": options.temperature,
         "top_p": options.top_p,
         "seed": options.seed,
@@ -253,6 +260,17 @@ def _inquiries(options: argparse.Namespace) -> list[Inquiry]:
         for video in expand(words)
         for question in questions
     ]
+
+
+def _template(given: str | None) -> str | None:
+    """The prompt that --template gives, or the file that it names."""
+    if given is None or not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise ConfigError(f"cannot read {given[1:]}: {reason}") from None
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:

@@ -44,6 +44,10 @@ def add_command(
 
     parser.format_help = format_help  # type: ignore[method-assign]
     parser.set_defaults(run=run)
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell on stderr what is done")
+    parser.add_argument(
+        "--log-file", type=Path, metavar="FILE", help="append what is done, and what goes wrong"
+    )
     return parser
 
 
@@ -339,10 +343,32 @@ def clock(seconds: float) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]], *, indent: str = "") -> str:
-    """Left-aligned columns, the last one free."""
+    """Left-aligned columns under a heading, the last one free: on a terminal by Rich, the heading
+    bold and long cells folded within its width; elsewhere plain."""
+    if sys.stdout.isatty():
+        return _rich_table(rows, indent=indent)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         lines.append(indent + "  ".join([*cells, row[-1]]).rstrip())
     return "\n".join(lines)
+
+
+def _rich_table(rows: Sequence[tuple[str, ...]], *, indent: str) -> str:
+    import io
+
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place, name in enumerate(rows[0]):
+        made.add_column(name, no_wrap=place < len(rows[0]) - 1, overflow="fold")
+    for row in rows[1:]:
+        made.add_row(*row)
+    held = io.StringIO()
+    Console(file=held, force_terminal=True, highlight=False, markup=False).print(
+        Padding(made, (0, 0, 0, len(indent)))
+    )
+    return "\n".join(line.rstrip() for line in held.getvalue().rstrip("\n").splitlines())

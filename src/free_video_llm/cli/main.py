@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from free_video_llm.cli import (
     ask,
     chat,
     compare_plans,
+    completion,
     config,
     evaluate,
     frames,
@@ -24,6 +24,7 @@ from free_video_llm.cli import (
     web,
 )
 from free_video_llm.cli.common import is_quiet
+from free_video_llm.cli.logs import logged
 from free_video_llm.errors import ConfigError, FreeVideoLLMError, one_of
 
 EPILOG = """\
@@ -63,7 +64,18 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", parser_class=argparse.ArgumentParser
     )
-    for module in (ask, chat, frames, compare_plans, config, info, evaluate, web, serve):
+    for module in (
+        ask,
+        chat,
+        frames,
+        compare_plans,
+        config,
+        info,
+        evaluate,
+        web,
+        serve,
+        completion,
+    ):
         module.add_commands(commands)
     return parser
 
@@ -74,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     try:
         code = _run(parser, parser.parse_args(arguments))
         sys.stdout.flush()
@@ -96,13 +112,12 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         if not is_quiet(options):
             print(f"note: {message}", file=sys.stderr)
 
-    if is_quiet(options):
-        logging.getLogger("free_video_llm").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with contextlib.ExitStack() as held, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", module="free_video_llm", category=UserWarning)
         warnings.showwarning = show  # type: ignore[assignment]
         try:
+            held.enter_context(logged(options))
             return int(options.run(options))
         except FreeVideoLLMError as error:
             print(f"fvl: {_by_option(str(error), options)}", file=sys.stderr)

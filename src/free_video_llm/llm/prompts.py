@@ -147,8 +147,50 @@ _CHOICE_OF = {
 }
 
 
+def is_own(conv_mode: str | None) -> bool:
+    """Whether a mode is a prompt of one's own, written out: it has `{question}` in it."""
+    return conv_mode is not None and "{question}" in conv_mode
+
+
+def check_own(text: object) -> str:
+    """A prompt of one's own. Raises ConfigError for what is none."""
+    for part, least in (("{question}", 1), ("{options}", 0), (IMAGE, 0)):
+        count = text.count(part) if isinstance(text, str) else 0
+        if not least <= count <= 1:
+            raise ConfigError(
+                f"a prompt of one's own is a text with {{question}} once, and where wanted {IMAGE} "
+                f"and {{options}} once, not {shown(text)}"
+            )
+    assert isinstance(text, str)
+    return text
+
+
+def own_template(text: str, *, multiple_choice: bool, image: bool) -> Template:
+    """A prompt of one's own as a template.
+
+    Args:
+        multiple_choice: whether there are options; where `{options}` is not in the text, they come
+            after the question, and where there are none, it is taken out.
+        image: whether `<image>` stands in it, at the beginning where the text does not say.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    text = check_own(text)
+    if not multiple_choice:
+        text = text.replace("{options}", "")
+    elif "{options}" not in text:
+        text = text.replace("{question}", "{question}\n{options}")
+    if not image:
+        return Template(text.replace(IMAGE, "").strip())
+    return Template(text if IMAGE in text else f"{IMAGE}\n{text}")
+
+
 def check_mode(conv_mode: str) -> None:
-    """Raises ConfigError naming the nearest known mode."""
+    """Raises ConfigError naming the nearest known mode; a prompt of one's own is one."""
+    if is_own(conv_mode):
+        check_own(conv_mode)
+        return
     one_of("conv_mode", conv_mode, [*TEMPLATES, CHAT], ConfigError)
 
 
@@ -169,7 +211,7 @@ def template_for(conv_mode: str, tokenizer: Any, *, multiple_choice: bool) -> Te
     """The template for a question, with options or without.
 
     Args:
-        conv_mode: a known mode, or "chat".
+        conv_mode: a known mode, "chat", or a prompt of one's own.
         tokenizer: the language model's, whose chat template "chat" uses.
         multiple_choice: whether the question has options.
 
@@ -177,6 +219,8 @@ def template_for(conv_mode: str, tokenizer: Any, *, multiple_choice: bool) -> Te
         ConfigError: an unknown mode, or "chat" for a tokenizer without a chat template.
     """
     check_mode(conv_mode)
+    if is_own(conv_mode):
+        return own_template(conv_mode, multiple_choice=multiple_choice, image=True)
     if conv_mode != CHAT:
         return template_named(choice_mode(conv_mode) if multiple_choice else conv_mode)
     user = f"{IMAGE}\n{_CHAT_CHOICE if multiple_choice else _CHAT_ASK}"
