@@ -11,5 +11,7 @@ if find_spec("gradio") is None:
     ]
 if any(find_spec(name) is None for name in ("fastapi", "prometheus_client", "python_multipart")):
     collect_ignore += ["src/free_video_llm/serve", "tests/serve"]
+if find_spec("mcp") is None:
+    collect_ignore += ["src/free_video_llm/integrations/mcp_server.py"]
 if find_spec("lmms_eval") is None:
     collect_ignore += ["src/free_video_llm/integrations/lmms_eval.py"]

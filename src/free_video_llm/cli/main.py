@@ -20,6 +20,7 @@ from free_video_llm.cli import (
     evaluate,
     frames,
     info,
+    mcp,
     serve,
     web,
 )
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         evaluate,
         web,
         serve,
+        mcp,
         completion,
     ):
         module.add_commands(commands)
@@ -112,13 +114,13 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         if not is_quiet(options):
             print(f"note: {message}", file=sys.stderr)
 
-    with contextlib.ExitStack() as held, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", module="free_video_llm", category=UserWarning)
         warnings.showwarning = show  # type: ignore[assignment]
         try:
-            held.enter_context(logged(options))
-            return int(options.run(options))
+            with logged(options):
+                return int(options.run(options))
         except FreeVideoLLMError as error:
             print(f"fvl: {_by_option(str(error), options)}", file=sys.stderr)
             return error.exit_code
