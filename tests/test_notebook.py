@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -58,3 +59,27 @@ def test_questions_side_by_side_are_answered_as_one_by_one():
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda q: video.ask(q, plan="lean", max_new_tokens=3).text, questions)
         assert list(found) == wanted
+
+
+def test_the_notebook_of_the_docs_runs():
+    """docs/first-steps.ipynb, cell by cell, in a kernel of its own."""
+    nbclient = pytest.importorskip("nbclient", reason="the extra dev is not installed")
+    pytest.importorskip("ipykernel", reason="the extra dev is not installed")
+    import nbformat
+
+    path = Path(__file__).parents[1] / "docs" / "first-steps.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)  # kept without
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = [
+        output.get("data", {}) | {"text": output.get("text", "")}
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+    ]
+    assert not [o for c in notebook.cells for o in c.get("outputs", ()) if "ename" in o]
+    texts = [data.get("text/plain", "") + data["text"] for data in shown]
+    assert any("image/png" in data for data in shown)
+    assert any("data:image/png" in data.get("text/html", "") for data in shown)
+    assert any(text.startswith("VideoLLM('tiny'") for text in texts)
+    assert any("lean" in text and "yellow" in text for text in texts)
+    assert "'bottom right'" in texts

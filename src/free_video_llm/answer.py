@@ -305,7 +305,7 @@ class Answer:
         from PIL import Image
 
         with contextlib.suppress(ImportError):
-            from IPython import display, get_ipython  # type: ignore[import-not-found,unused-ignore]
+            from IPython import display, get_ipython
 
             if get_ipython() is not None:
                 display.display(self)

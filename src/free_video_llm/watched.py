@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,10 +149,13 @@ class Video:
         look: LookAt = "again",
         conv_mode: str | None = None,
         max_new_tokens: int = 128,
+        said: Sequence[tuple[str, str]] = (),
     ) -> Conversation:
         """A conversation about this video; see `Conversation`."""
         decoding = Decoding(max_new_tokens=max_new_tokens)
-        return Conversation(self, plan=plan, look=look, conv_mode=conv_mode, decoding=decoding)
+        return Conversation(
+            self, plan=plan, look=look, conv_mode=conv_mode, decoding=decoding, said=said
+        )
 
     @check_keywords
     def find(self, question: str, *, plan: str | Plan = "lean") -> Evidence:

@@ -19,6 +19,7 @@ def running(
     models: tuple[str, ...] = ("tiny",),
     root_path: str | None = None,
     password: str | None = None,
+    arrival: bool = False,
     **limits: Any,
 ) -> Iterator[Any]:
     """A server in this process; one at a time, as Gradio keeps its folder in the environment."""
@@ -26,8 +27,9 @@ def running(
     from free_video_llm.web.server import Settings, runner, site
 
     settings = Settings(
-        port=0, models=models, limits=Limits(**limits), root_path=root_path, password=password
-    )
+        port=0, models=models, limits=Limits(**limits), root_path=root_path, password=password,
+        arrival=arrival,
+    )  # fmt: skip
     ready = threading.Event()
 
     def load(name: str) -> VideoLLM:

@@ -274,7 +274,7 @@ def test_two_servers_that_start_at_once_on_one_port(tmp_path: Path):
     script = """
 import sys
 from free_video_llm.errors import ConfigError
-from free_video_llm.web.server import _listen
+from free_video_llm.web.listening import listen as _listen
 first = _listen("127.0.0.1", 0)
 try:
     _listen("127.0.0.1", first.getsockname()[1])

@@ -91,7 +91,7 @@ def test_no_path_of_the_server_can_be_asked_about(client, server):
     config = client.get("/config").json()
     (clip,) = [c["id"] for c in config["components"] if c["type"] == "video"]
     (choose,) = [d for d in config["dependencies"] if d["targets"] == [[clip, "change"]]]
-    (ask,) = [d for d in config["dependencies"] if len(d["targets"]) == 2]
+    (ask,) = [d for d in config["dependencies"] if len(d["inputs"]) == 8 and len(d["outputs"]) == 3]
 
     def send_event(number: int, data: list[Any], where: str = "run/predict"):
         body = {"fn_index": number, "session_hash": "thief", "data": data}
@@ -102,8 +102,8 @@ def test_no_path_of_the_server_can_be_asked_about(client, server):
                  "http://example.org/x.mp4", "https://127.0.0.1/x.mp4", 7, None):  # fmt: skip
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         assert send_event(choose["id"], [file]).status_code == 403, path
-        for data in ([file, "Who?", "", "tiny", "paper", 50],
-                     [None, {"deep": [file]}, "", "tiny", "paper", 50]):  # fmt: skip
+        for data in ([file, "Who?", "", "tiny", "paper", 50, "", ""],
+                     [None, {"deep": [file]}, "", "tiny", "paper", 50, "", ""]):  # fmt: skip
             assert send_event(ask["id"], data, "queue/join").status_code == 403, path
     # Gradio's own check, which the gate stands before.
     assert server.app._app.routes[-1].app.get_blocks().has_launched
@@ -111,7 +111,7 @@ def test_no_path_of_the_server_can_be_asked_about(client, server):
     assert send_event(ask["id"], ["x" * 300_000], "queue/join").status_code == 413
     assert client.post(f"{API}/queue/join", content=b"[" * 10_000).status_code == 400
     # What waits in the queue cannot be called past it.
-    assert send_event(ask["id"], [None, "Who?", "", "tiny", "paper", 50]).status_code != 200
+    assert send_event(ask["id"], [None, "Who?", "", "tiny", "paper", 50, "", ""]).status_code != 200
     server.service.sessions.end("thief")
     body = {"fn_index": choose["id"], "data": [None]}  # of no session
     assert "comes from no page" in client.post(f"{API}/run/predict", json=body).text
@@ -246,10 +246,18 @@ def test_without_the_extra_it_says_what_to_install():
     assert ended.stderr == ("fvl: the web page needs Gradio: pip install 'free-video-llm[web]'\n")
 
 
-def test_strangers_are_offered_only_what_is_named():
+def test_strangers_are_offered_only_what_is_named(monkeypatch):
+    """On this machine what fits into its memory, and what its local servers have."""
+    from free_video_llm.models import servers
+    from free_video_llm.profiling import memory
+
+    monkeypatch.setattr(servers, "running", lambda: {"ollama": ("qwen3-vl",)})
+    monkeypatch.setattr(memory, "total_gb", lambda: 64.0)
     local = offered("tiny", [], local=True)
-    assert local[0] == "tiny"
+    assert local[:2] == ("tiny", "ollama:qwen3-vl")
     assert "llava-hf/llava-v1.6-vicuna-7b-hf" in local
+    monkeypatch.setattr(memory, "total_gb", lambda: 4.0)
+    assert "llava-hf/llava-v1.6-vicuna-7b-hf" not in offered("tiny", [], local=True)
     assert offered("tiny", [], local=False) == ("tiny",)
     assert offered("./mine", [], local=False) == ("./mine", "tiny")
     assert offered("tiny", ["./mine"], local=True) == ("tiny", "./mine")

@@ -226,8 +226,9 @@ def _page(options: argparse.Namespace, load: Callable[[str], VideoLLM]) -> Any:
     if not options.page:
         return contextlib.nullcontext()
     from free_video_llm.cli.web import PASSWORD
+    from free_video_llm.web.limits import Limits
+    from free_video_llm.web.server import LOCAL, mounted
     from free_video_llm.web.server import Settings as PageSettings
-    from free_video_llm.web.server import mounted
 
     settings = PageSettings(
         host=options.host,
@@ -236,5 +237,6 @@ def _page(options: argparse.Namespace, load: Callable[[str], VideoLLM]) -> Any:
         frames=options.frames,
         allowed_hosts=tuple(options.allow_host),
         password=os.environ.get(PASSWORD) or None,
+        limits=Limits(fetches=options.host in LOCAL),
     )
     return mounted(settings, load)

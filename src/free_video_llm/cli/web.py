@@ -30,6 +30,8 @@ EXAMPLES = """\
 #: The environment's variable with the visitors' password: an option would stand in every list of
 #: processes.
 PASSWORD = "FVL_WEB_PASSWORD"
+#: Models of local servers that the page lists at most.
+MOST_BEHIND = 30
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -74,8 +76,19 @@ def add_commands(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="a further model to choose from; several times (default: on this machine all of "
-        "fvl models, with another --host none: visitors could have them downloaded)",
+        help="a further model to choose from; several times (default: on this machine those of "
+        "local servers that run and those of fvl models that fit, with another --host none: "
+        "visitors could have them downloaded)",
+    )
+    group.add_argument(
+        "--no-example", action="store_true", help="open pages without an example that is answered"
+    )
+    group.add_argument(
+        "--fetch",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether clips are fetched from addresses that visitors give (default: on this "
+        "machine yes, with another --host no); never from private networks",
     )
     group = parser.add_argument_group("limits")
     group.add_argument(
@@ -137,6 +150,7 @@ def run(options: argparse.Namespace) -> int:
         queue=options.max_queue,
         memory_bytes=round(options.memory_gb * 1e9),
         idle_seconds=options.keep_minutes * 60,
+        fetches=options.host in LOCAL if options.fetch is None else options.fetch,
     )
     settings = Settings(
         host=options.host,
@@ -148,6 +162,7 @@ def run(options: argparse.Namespace) -> int:
         root_path=options.root_path,
         allowed_hosts=tuple(options.allow_host),
         password=password,
+        arrival=not options.no_example,
     )
     if options.host not in LOCAL:
         who = "who has the password" if password else "whoever reaches this machine"
@@ -186,6 +201,18 @@ def _password(options: argparse.Namespace, *, local: bool) -> str | None:
     return password
 
 
+def _of_this_machine() -> list[str]:
+    """What the local servers that run have, and the known models that fit into the memory."""
+    import torch
+
+    from free_video_llm.models.servers import running
+    from free_video_llm.profiling.memory import total_gb
+
+    behind = [f"{prefix}:{name}" for prefix, names in running().items() for name in names]
+    bits, room = (16 if torch.cuda.is_available() else 32), 0.9 * (total_gb() or 0)
+    return [*behind[:MOST_BEHIND], *(m.name for m in MODELS if m.memory_gb(bits) <= room)]
+
+
 def offered(first: str, further: list[str], *, local: bool) -> tuple[str, ...]:
     """The models to choose from, the first one shown at first.
 
@@ -195,7 +222,7 @@ def offered(first: str, further: list[str], *, local: bool) -> tuple[str, ...]:
     """
     names = [first, *further]
     if not further and local:
-        names += [model.name for model in MODELS]
+        names += _of_this_machine()
     if "tiny" not in names:
         names.append("tiny")
     return tuple(dict.fromkeys(names))

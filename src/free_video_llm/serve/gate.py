@@ -125,6 +125,9 @@ class Gate:
                 return
             length += len(message.get("body", b""))
             if length > most:
+                pieces.clear()
+                if message.get("more_body", False):  # who is cut off while sending may not see why
+                    await drain(timed, most)
                 await refuse(send, too_large)
                 return
             pieces.append(message.get("body", b""))

@@ -19,9 +19,10 @@ from free_video_llm.plans.presets import PRESETS
 from free_video_llm.web import markup
 from free_video_llm.web.kept_frames import kept_frames
 from free_video_llm.web.limits import check_frames, check_plan
+from free_video_llm.web.models import TINY
 from free_video_llm.web.progress import Running
 from free_video_llm.web.service import Progress, Reply, Service, Wish
-from free_video_llm.web.sessions import Asked, Session
+from free_video_llm.web.sessions import Asked, Session, Talk
 from free_video_llm.web.timeline import timeline
 
 log = logging.getLogger(__name__)
@@ -52,15 +53,23 @@ class Handlers:
         return self.service.sessions.get(request.session_hash)
 
     def choose(self, path: str | None, request: gr.Request) -> Outputs:
-        """Another clip: facts, status, result, comparison, and buttons for what may be asked."""
+        """Another clip: facts, status, result, comparison, talk, and buttons for what may be asked.
+
+        Of the clip that was there before, what was answered stays.
+        """
+        before = None
         try:
-            clip = self.service.choose(self.session(request), path)
+            session = self.session(request)
+            before = session.clip
+            clip = self.service.choose(session, path)
         except Exception as error:
             clip, facts, status = None, "", failed(error)
         else:
             facts, status = markup.clip_facts(clip), ""
         questions = suggestions(clip.sample if clip is not None else None)
-        return (facts, status, changed(markup.EMPTY), changed(""), *questions)
+        if clip is not None and clip is before:
+            return (facts, status, gr.skip(), gr.skip(), gr.skip(), *questions)
+        return (facts, status, changed(markup.EMPTY), changed(""), changed(""), *questions)
 
     def ask(
         self,
@@ -70,10 +79,12 @@ class Handlers:
         model: str,
         plan: str,
         frames: float,
+        start: str,
+        end: str,
         request: gr.Request,
     ) -> Iterator[Outputs]:
-        """Answer a question: status and result, progress on the way."""
-        wish = make_wish(question, options, model, frames)
+        """Answer a question: status, result, and an empty talk, progress on the way."""
+        wish = make_wish(question, options, model, frames, start, end)
 
         def work(report: Progress) -> str:
             session = self.session(request)
@@ -81,7 +92,67 @@ class Handlers:
             earlier = list(session.asked)
             return answer_page(self.service.ask(session, wish, plan or "", report), earlier)
 
-        yield from reported(work)
+        for status, result in reported(work):
+            yield status, result, changed("") if result != gr.skip() else gr.skip()
+
+    def arrive(self, model: str, plan: str, frames: float, request: gr.Request) -> Outputs:
+        """A page was opened: an example with a question of its own, answered by the embedded model:
+        clip, question, and result. Nothing where that model is not on offer."""
+        sample = next(iter(samples.all_samples().values()))
+        question = sample.questions[0][0]
+        if TINY not in self.service.models.offered or model != TINY:
+            return gr.skip(), gr.skip(), gr.skip()
+        try:
+            session = self.session(request)
+            clip = self.service.choose(session, self.service.sample(sample.name))
+            assert clip is not None
+            wish = make_wish(question, "", TINY, frames)
+            reply = self.service.ask(session, wish, plan, lambda *_: None)
+        except Exception as error:  # the page is there all the same
+            log.error("the first example was not answered", exc_info=error)
+            return gr.skip(), gr.skip(), gr.skip()
+        return changed(str(clip.path)), changed(question), changed(answer_page(reply, []))
+
+    def fetch(self, address: str, request: gr.Request) -> Outputs:
+        """A clip from an address: the player's file, and status."""
+        if not (address or "").strip():
+            return gr.skip(), ""
+        try:
+            return str(self.service.fetch(self.session(request), address)), ""
+        except Exception as error:
+            return gr.skip(), failed(error)
+
+    def follow(self, question: str, request: gr.Request) -> Iterator[Outputs]:
+        """Answer a follow-up: status, the talk as it grows, and the box, emptied."""
+        pieces: list[str] = []
+
+        def work(report: Progress) -> Talk:
+            report("answer", 0, 0)
+
+            def heard(text: str) -> None:
+                pieces.append(text)
+                report("answer", len(pieces), 0)
+
+            return self.service.follow(self.session(request), question or "", heard)
+
+        running = Running(work)
+        for _ in running:
+            session = self.session(request)
+            turns = list(session.talk.turns) if session.talk is not None else []
+            grown = markup.talk(turns, question, "".join(pieces))
+            yield "", changed(grown), gr.skip()
+        try:
+            done = running.result()
+        except Exception as error:
+            yield failed(error), gr.skip(), gr.skip()
+        else:
+            yield "", changed(markup.talk(done.turns)), changed("")
+
+    def stop(self, request: gr.Request) -> None:
+        """End the answer that is being given to a follow-up."""
+        talk = self.session(request).talk
+        if talk is not None and talk.chat is not None:
+            talk.chat.stop()
 
     def compare(
         self,
@@ -91,10 +162,12 @@ class Handlers:
         model: str,
         plans: list[str],
         frames: float,
+        start: str,
+        end: str,
         request: gr.Request,
     ) -> Iterator[Outputs]:
         """Answer a question under several plans: status and comparison, progress on the way."""
-        wish = make_wish(question, options, model, frames)
+        wish = make_wish(question, options, model, frames, start, end)
 
         def work(report: Progress) -> str:
             session = self.session(request)
@@ -173,11 +246,25 @@ def answer_page(reply: Reply, earlier: Sequence[Asked]) -> str:
     )
 
 
-def make_wish(question: str | None, options: str | None, model: str, frames: float) -> Wish:
+def make_wish(
+    question: str | None,
+    options: str | None,
+    model: str,
+    frames: float,
+    start: str | None = "",
+    end: str | None = "",
+) -> Wish:
     """The form's values; the options are one on each line."""
     lines = [line.strip() for line in (options or "").splitlines()]
     chosen = tuple(line for line in lines if line)
-    return Wish(question=question or "", options=chosen, model=model, frames=frames)
+    return Wish(
+        question=question or "",
+        options=chosen,
+        model=model,
+        frames=frames,
+        start=start or "",
+        end=end or "",
+    )
 
 
 def suggestions(sample: str | None) -> list[Any]:

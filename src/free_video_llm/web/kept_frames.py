@@ -105,7 +105,7 @@ def _thumbnail(
             f'<path d="{path}" stroke="#fff" stroke-width="{thick + 2}"/>'
             f'<path d="{path}" stroke="{mark.color}" stroke-width="{thick}"/></svg>'
         )
-    label = escape(show_at(kept.second, axis, part.name, kept.score))
+    label = escape(show_at(kept.second, axis, part.name, kept.score, time_first=True))
     return (
         f'<button type="button" class="fvl-thumb" data-second="{kept.second:.4f}" '
         f'aria-label="{label}"><span class="fvl-image" style="aspect-ratio:{wide}/{high}">'
@@ -123,7 +123,7 @@ def _strip(answer: Answer, part: PathwayEvidence, mark: Mark, axis: TimeAxis) ->
     shown = spread(len(part.kept), MOST_IN_STRIP)
     for number in shown:
         kept = part.kept[number]
-        label = escape(show_at(kept.second, axis, part.name, kept.score))
+        label = escape(show_at(kept.second, axis, part.name, kept.score, time_first=True))
         image = data_uri(compose(evidence.frames.pixels[kept.frame], wide, high))
         cells.append(
             f'<button type="button" class="fvl-small" data-second="{kept.second:.4f}" '

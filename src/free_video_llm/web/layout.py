@@ -29,8 +29,9 @@ _QUEUE_SLEEP = 0.05
 ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}
 
 
-def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
-    """The page of a service, beginning with this plan and number of frames."""
+def build_page(service: Service, *, plan: str, frames: int, arrival: bool = True) -> gr.Blocks:
+    """The page of a service, beginning with this plan and number of frames, and, with `arrival`, an
+    example that is answered."""
     acting, models, limits = Handlers(service), service.models, service.limits
     page = gr.Blocks(title="Free Video-LLM", analytics_enabled=False)
     with page:
@@ -39,6 +40,13 @@ def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
             with gr.Column(scale=5, min_width=300, elem_id="fvl-form"):
                 clip = gr.Video(label="Video", sources=["upload", "webcam"], elem_id="fvl-clip")
                 clip.example_payload = clip.example_value = _nothing  # an address outside
+                with gr.Row(elem_id="fvl-address-row", visible=limits.fetches):
+                    address = gr.Textbox(
+                        label="Or an address", placeholder="the address of a clip", lines=1,
+                        max_lines=1, max_length=2000, scale=5, min_width=160,
+                        elem_id="fvl-address",
+                    )  # fmt: skip
+                    fetch = gr.Button("Fetch", scale=1, min_width=80, elem_id="fvl-fetch")
                 facts = gr.HTML("", elem_id="fvl-facts")
                 gr.HTML('<p class="fvl-label">Examples</p>')
                 with gr.Row(elem_id="fvl-samples"):
@@ -65,7 +73,16 @@ def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
                 plan_line = gr.HTML(
                     acting.plan_facts(plan, frames, models.first), elem_id="fvl-plan-facts"
                 )
-                with gr.Accordion("Frames and choices", open=False, elem_id="fvl-more"):
+                with gr.Accordion("Stretch, frames and choices", open=False, elem_id="fvl-more"):
+                    with gr.Row(elem_id="fvl-stretch"):
+                        start = gr.Textbox(
+                            label="From", placeholder="0:00", max_lines=1, max_length=20,
+                            min_width=100, elem_id="fvl-start",
+                        )  # fmt: skip
+                        end = gr.Textbox(
+                            label="To", placeholder="the end", max_lines=1, max_length=20,
+                            min_width=100, elem_id="fvl-end",
+                        )  # fmt: skip
                     count = gr.Slider(
                         1, limits.frames, value=frames, step=1, label="Frames sampled of the clip",
                         elem_id="fvl-frames",
@@ -78,6 +95,16 @@ def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
                 notice = gr.HTML(markup.notice(models.first), elem_id="fvl-notice")
                 status = gr.HTML("", elem_id="fvl-status")
                 result = gr.HTML(markup.EMPTY, elem_id="fvl-result")
+                talk = gr.HTML("", elem_id="fvl-talk")
+                with gr.Row(elem_id="fvl-follow-row"):
+                    more = gr.Textbox(
+                        label="Follow up", placeholder="And where is it?", lines=1, max_lines=4,
+                        max_length=limits.question_letters, scale=6, min_width=160,
+                        elem_id="fvl-follow",
+                    )  # fmt: skip
+                    send = gr.Button("Send", scale=1, min_width=80, elem_id="fvl-send")
+                    stop = gr.Button("Stop", scale=1, min_width=80, elem_id="fvl-stop")
+                follow_status = gr.HTML("", elem_id="fvl-follow-status")
                 with gr.Accordion("Compare plans side by side", open=False, elem_id="fvl-compare"):
                     plans = gr.CheckboxGroup(
                         list(PRESETS), value=list(COMPARED), elem_id="fvl-plans",
@@ -94,17 +121,27 @@ def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
         quick: dict[str, Any] = {
             "show_progress": "hidden", "api_visibility": "private", "queue": False,
         }  # fmt: skip
-        clip.change(acting.choose, clip, [facts, status, result, comparison, *chips], **quick)
+        clip.change(acting.choose, clip, [facts, status, result, comparison, talk, *chips], **quick)
+        gr.on(
+            [fetch.click, address.submit], acting.fetch, address, [clip, status],
+            show_progress_on=status, trigger_mode="once", concurrency_limit=2, **wait,
+        )  # fmt: skip
         for name, button in examples:
             button.click(functools.partial(acts.sample_path, name), None, clip, **quick)
         for chip in chips:
             chip.click(None, chip, question, js="(text) => text")
         gr.on(
-            [ask.click, question.submit], acting.ask, [*form, plan_box, count], [status, result],
-            show_progress_on=status, trigger_mode="once", **wait, **ONE_AT_A_TIME,
+            [ask.click, question.submit], acting.ask, [*form, plan_box, count, start, end],
+            [status, result, talk], show_progress_on=status, trigger_mode="once", **wait,
+            **ONE_AT_A_TIME,
         )  # fmt: skip
+        gr.on(
+            [send.click, more.submit], acting.follow, more, [follow_status, talk, more],
+            show_progress_on=follow_status, trigger_mode="once", **wait, **ONE_AT_A_TIME,
+        )  # fmt: skip
+        stop.click(acting.stop, None, None, **quick)
         compare.click(
-            acting.compare, [*form, plans, count], [compare_status, comparison],
+            acting.compare, [*form, plans, count, start, end], [compare_status, comparison],
             show_progress_on=compare_status, trigger_mode="once", **wait, **ONE_AT_A_TIME,
         )  # fmt: skip
         switched = model.input(
@@ -116,6 +153,11 @@ def build_page(service: Service, *, plan: str, frames: int) -> gr.Blocks:
         plan_box.change(*facts_of, **quick)
         count.release(*facts_of, **quick)
         page.unload(acting.leave)
+        if arrival:
+            page.load(
+                acting.arrive, [model, plan_box, count], [clip, question, result],
+                show_progress="hidden", api_visibility="private", **ONE_AT_A_TIME,
+            )  # fmt: skip
     page.queue(max_size=limits.queue, default_concurrency_limit=8, api_open=False)
     page._queue.sleep_when_free = _QUEUE_SLEEP
     return page
@@ -126,11 +168,9 @@ def _nothing() -> None:
 
 
 def theme() -> gr.Theme:
-    """Gradio's plainest theme in the pictures' colours, with fonts that every machine has.
-
-    Dark mode is switched off: the pictures and the pathways' colours are made for white paper.
-    """
-    plain = gr.themes.Base(
+    """Gradio's plainest theme in the pictures' colours, light and dark (`page.css` has the same for
+    what is ours), with fonts that every machine has."""
+    return gr.themes.Base(
         primary_hue="slate",
         neutral_hue="slate",
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "sans-serif"],
@@ -150,10 +190,28 @@ def theme() -> gr.Theme:
         button_secondary_background_fill="#ffffff",
         button_secondary_background_fill_hover="#e9eef3",
         button_secondary_border_color="#8b949e",
+        body_background_fill_dark="#0f1318",
+        body_text_color_dark="#e6eaef",
+        body_text_color_subdued_dark="#a3adb8",
+        block_background_fill_dark="#171c22",
+        block_border_color_dark="#343c46",
+        block_label_background_fill_dark="#171c22",
+        block_label_text_color_dark="#e6eaef",
+        block_title_text_color_dark="#e6eaef",
+        border_color_primary_dark="#343c46",
+        input_background_fill_dark="#0f1318",
+        input_border_color_dark="#6b7683",
+        input_placeholder_color_dark="#98a3af",
+        button_primary_background_fill_dark="#1f6fb8",
+        button_primary_background_fill_hover_dark="#2a80cd",
+        button_primary_text_color_dark="#ffffff",
+        button_secondary_background_fill_dark="#171c22",
+        button_secondary_background_fill_hover_dark="#263442",
+        button_secondary_text_color_dark="#e6eaef",
+        button_secondary_border_color_dark="#6b7683",
+        checkbox_label_background_fill_dark="#171c22",
+        checkbox_label_text_color_dark="#e6eaef",
     )
-    for name in [name for name in vars(plain) if name.endswith("_dark")]:
-        setattr(plain, name, getattr(plain, name.removesuffix("_dark"), None))
-    return plain
 
 
 def style() -> str:
@@ -195,6 +253,6 @@ def _footer(service: Service) -> str:
     return (
         f'<p class="fvl-footer">Clips of up to {megabytes(limits.file_bytes)} and '
         f"{length(limits.clip_seconds)}. A clip is kept on this server while its page is open, at "
-        f"most {length(limits.idle_seconds)} after it was last used, and deleted then. Nothing is "
-        "sent anywhere else.</p>"
+        f"most {length(limits.idle_seconds)} after it was last used, and deleted then. Nothing of "
+        "it is sent anywhere, but to the server behind a model that has one.</p>"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from free_video_llm.errors import ConfigError, VideoError, shown
 from free_video_llm.plans.plan import Plan
+from free_video_llm.video.ranges import TimeRange, check_ranges
 from free_video_llm.video.read import VideoInfo, probe
 
 MOST_OPTIONS = 12
@@ -35,6 +36,7 @@ class Limits:
         stall_seconds: longest time in which nothing of a request arrives.
         question_letters: of a question, and of all its options together.
         plan_letters: of a plan's notation.
+        fetches: whether clips are fetched from addresses that visitors give.
     """
 
     file_bytes: int = 200_000_000
@@ -47,6 +49,7 @@ class Limits:
     stall_seconds: float = 30.0
     question_letters: int = 1000
     plan_letters: int = 500
+    fetches: bool = True
 
     @property
     def upload_bytes(self) -> int:
@@ -111,6 +114,14 @@ def check_frames(frames: float, limits: Limits) -> int:
             f"frames are a whole number from 1 to {limits.frames}, not {shown(frames)}"
         )
     return int(frames)
+
+
+def check_stretch(start: str, end: str) -> tuple[TimeRange, ...]:
+    """The stretch between two times as people write them, empty for an end of the clip; none is the
+    whole clip. Raises ConfigError."""
+    if not start.strip() and not end.strip():
+        return ()
+    return check_ranges([(start.strip() or None, end.strip() or None)])
 
 
 def check_plan(text: str, limits: Limits) -> str:

@@ -205,6 +205,30 @@ def downloads(result: str, stem: str) -> str:
     return f'<p class="fvl-downloads"><span>Download</span>{"".join(links)}</p>'
 
 
+def talk(turns: Sequence[Answer], question: str = "", growing: str = "") -> str:
+    """Follow-ups with their answers, and the one that is being answered; nothing before the first.
+
+    Of the turns the first stands above, as the answer of its own.
+    """
+    rows = [(turn.question, turn.text or "the model said nothing") for turn in turns[1:]]
+    items = "".join(_turn(asked, said) for asked, said in rows)
+    if question:
+        items += _turn(question, growing, growing=True)
+    if not items:
+        return ""
+    return (
+        f'<section class="fvl-part"><h2>Follow-ups</h2><ol class="fvl-talk">{items}</ol></section>'
+    )
+
+
+def _turn(question: str, said: str, *, growing: bool = False) -> str:
+    busy = ' aria-busy="true"' if growing else ""
+    return (
+        f'<li{busy}><p class="fvl-question" dir="auto">{escape(question)}</p>'
+        f'<p class="fvl-told" dir="auto">{escape(said) or "…"}</p></li>'
+    )
+
+
 def asked_before(asked: Sequence[Asked]) -> str:
     """The session's earlier questions about this clip."""
     if not asked:

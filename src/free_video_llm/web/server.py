@@ -49,6 +49,7 @@ class Settings:
         root_path: the address under which a proxy shows the page, where it is not its own.
         allowed_hosts: further names under which the server may be called.
         password: that visitors have to give, under any user's name; None for none.
+        arrival: whether a page that is opened shows an example, answered.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +61,7 @@ class Settings:
     root_path: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     password: str | None = field(default=None, repr=False)
+    arrival: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,9 @@ def _app(settings: Settings, service: Service, folder: Path) -> tuple[Gate, Call
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_downloads(app, service.sessions, folder)
-    page = layout.build_page(service, plan=settings.plan, frames=settings.frames)
+    page = layout.build_page(
+        service, plan=settings.plan, frames=settings.frames, arrival=settings.arrival
+    )
     gr.mount_gradio_app(
         app,
         page,

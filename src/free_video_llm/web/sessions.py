@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from free_video_llm.answer import Answer
+from free_video_llm.conversation import Conversation
 from free_video_llm.pipeline import Video
-from free_video_llm.plans.plan import Rules
+from free_video_llm.plans.plan import Plan, Rules
+from free_video_llm.video.ranges import TimeRange
 from free_video_llm.web.limits import Limits
 from free_video_llm.web.uploads import Uploads
 
@@ -44,6 +46,22 @@ class Sampling:
     model: str
     frames: int
     rules: Rules
+    ranges: tuple[TimeRange, ...] = ()
+
+
+@dataclass(eq=False)
+class Talk:
+    """A question with its follow-ups.
+
+    Attributes:
+        turns: the answers so far, the first that of the question.
+        chat: what the follow-ups are asked of; None before the first.
+    """
+
+    model: str
+    plan: Plan
+    turns: list[Answer]
+    chat: Conversation | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,7 @@ class Session:
         watched: the one video that is kept, and how it was sampled.
         results: answers to be downloaded, by what kind of result they are and a name that cannot
             be guessed; the last of each kind.
+        talk: the last question, which may be followed up.
         ended: whether the page was closed; what still arrives for it is dropped.
     """
 
@@ -71,6 +90,7 @@ class Session:
     watched: tuple[Sampling, Video] | None = None
     asked: list[Asked] = field(default_factory=list)
     results: dict[str, tuple[str, tuple[Answer, ...]]] = field(default_factory=dict)
+    talk: Talk | None = None
     used: float = field(default_factory=time.monotonic)
     ended: bool = False
 
@@ -128,7 +148,7 @@ class Sessions:
             if clip is not None and not session.ended:
                 self._make_room(lambda other: other.clip is not None and other is not session)
             before = session.clip
-            session.clip, session.watched = clip, None
+            session.clip, session.watched, session.talk = clip, None, None
             session.asked.clear()
             session.results.clear()
             if before is not None and (clip is None or before.path != clip.path):
@@ -151,14 +171,14 @@ class Sessions:
                     break
                 if other is not session:
                     held -= other.nbytes()
-                    other.watched = None
+                    other.watched = other.talk = None
 
     def forget_model(self, model: str) -> None:
         """Drop what a model has watched, so that the model can leave the memory."""
         with self._lock:
             for session in self._sessions.values():
                 if session.watched is not None and session.watched[0].model == model:
-                    session.watched = None
+                    session.watched = session.talk = None
 
     def add_result(self, session: Session, kind: str, answers: tuple[Answer, ...]) -> str:
         """Keep answers for download; the name under which they are found again."""

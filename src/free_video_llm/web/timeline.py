@@ -50,8 +50,14 @@ def timeline(answer: Answer) -> str:
     )
 
 
-def show_at(second: float, axis: TimeAxis, name: str, score: float) -> str:
-    """A button's label: what it stands for and what it does."""
+def show_at(
+    second: float, axis: TimeAxis, name: str, score: float, *, time_first: bool = False
+) -> str:
+    """A button's label: what it stands for and what it does. Where the button has words to be seen,
+    time, name and score, it begins with them in their order: people who speak to their machine say
+    what they see (WCAG 2.5.3)."""
+    if time_first:
+        return f"{axis.stamp(second)} {name} {captions.score(score)}: show it in the player"
     return (
         f"{name}, {axis.stamp(second)}, similarity {captions.score(score)}: show it in the player"
     )

@@ -7,6 +7,8 @@ goes when nobody holds it any more.
 from __future__ import annotations
 
 import contextlib
+import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -64,6 +66,12 @@ class Uploads:
                 with contextlib.suppress(OSError):
                     if not self._arriving or now - path.stat().st_mtime > PART_SECONDS:
                         self._delete(path)
+
+    def take(self, path: str | Path) -> Path:
+        """Move a file of the server's own into the folder, as an upload would lie there."""
+        place = self.folder / secrets.token_hex(32)
+        place.mkdir()
+        return Path(shutil.move(str(path), place / Path(path).name))
 
     def claim(self, path: str | Path, session: str) -> Path:
         """Keep a file for a session; the file's true path.
