@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from free_video_llm import VideoError, VideoLLM
 from free_video_llm.asking import SAID
 from free_video_llm.cli.main import main
 from free_video_llm.samples import find
+from free_video_llm.video.spoken import word_scores
 from free_video_llm.video.subtitles import Line, find_subtitles, lines_near, read_subtitles
 
 SRT = (
@@ -114,8 +117,7 @@ def test_what_is_said_stands_in_the_prompt_and_in_the_evidence(plan: str, clip: 
         assert answer.to_dict()["evidence"]["said"][0] == {
             "start": 1.0, "end": 2.5, "text": "Hello there, world.",
         }  # fmt: skip
-        # Frames and regions are chosen by the question alone.
-        assert answer.visual_tokens.frame.equal(plain.visual_tokens.frame)
+        assert answer.visual_tokens.scores.equal(plain.visual_tokens.scores)  # of the pictures
     assert "Subtitles" not in plain.prompt
     assert plain.evidence.said == ()
 
@@ -145,3 +147,86 @@ def test_the_command(clip: Path, capsys):
     clip.with_suffix(".vtt").write_text(VTT, encoding="utf-8")
     assert main([*command, "auto", "--json"]) == 0
     assert '"A star, you see"' in capsys.readouterr().out
+
+
+def test_frames_are_chosen_by_what_is_said_too(clip: Path):
+    """A name that no picture shows: the frames while it is said; by the released rules as ever."""
+    path = clip.with_suffix(".srt")
+    path.write_text(
+        "1\n00:00:00,000 --> 00:00:01,000\nHere we are.\n\n"
+        "2\n00:00:05,500 --> 00:00:06,500\nAnd this one is called Vega.\n",
+        encoding="utf-8",
+    )
+    llm = VideoLLM.from_pretrained("tiny")
+    question, plan = "Vega", "prompt-3"
+    seconds = []
+    for subtitles in (None, path):
+        found = llm.watch(clip, subtitles=subtitles).find(question, plan=plan)
+        seconds.append([kept.second for kept in found.pathways[0].kept])
+    away = [[max(5.5 - second, second - 6.5, 0.0) for second in some] for some in seconds]
+    assert min(away[0]) > 1
+    assert max(away[1]) <= 1
+    released = llm.watch(clip, subtitles=path, rules="released")
+    plain = llm.watch(clip, rules="released")
+    one, other = (v.ask(question, plan=f"{plan}@released") for v in (released, plain))
+    assert one.visual_tokens.frame.equal(other.visual_tokens.frame)
+
+
+def test_words_that_nobody_says_change_nothing(clip: Path):
+    path = clip.with_suffix(".srt")
+    path.write_text(SRT, encoding="utf-8")
+    llm = VideoLLM.from_pretrained("tiny")
+    kept = [
+        [k.frame for k in llm.watch(clip, subtitles=s).find("a ring", plan="lean").pathways[0].kept]
+        for s in (None, path)
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_scores_of_words_by_hand():
+    """Weights log(1 + 3 ÷ lines with the word): rare words count more; a line fades."""
+    lines = [Line(0, 1, "the farmer"), Line(10, 11, "farmers thank"), Line(20, 21, "nothing")]
+    seconds = np.array([0.5, 10.5, 12.5, 20.5, 40.0])
+    farmer, thank = math.log1p(3 / 2), math.log1p(3 / 1)
+    first = farmer / (farmer + thank)
+    wanted = [first, 1.0, 1 - (12.5 - 11 - 1), 0.0, 0.0]
+    assert word_scores(lines, "Who thanks the farmer?", seconds) == pytest.approx(wanted)
+    assert not word_scores(lines, "Who is it?", seconds).any()
+    assert not word_scores([], "farmer", seconds).any()
+    other = [Line(0, 1, "Спасибо фермерам"), Line(9, 10, "да")]
+    assert word_scores(other, "фермерам", np.array([0.5, 30.0])).tolist() == [1.0, 0.0]
+
+
+def test_speech_becomes_lines_and_is_kept(clip: Path, tmp_path: Path, monkeypatch, capsys):
+    """Segments of faster-whisper's form, as no model of it can be had here; asked for once."""
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    heard: list[str] = []
+
+    class WhisperModel:
+        def __init__(self, name: str, **_: object) -> None:
+            if name == "none":
+                raise RuntimeError("no such model\nat all")
+
+        def transcribe(self, path: str, **_: object):
+            heard.append(path)
+            said = [(5.5, 6.5, "  This is\n Vega. "), (6.6, 6.7, " ")]
+            return (SimpleNamespace(start=a, end=b, text=t) for a, b, t in said), None
+
+    module = ModuleType("faster_whisper")
+    module.WhisperModel = WhisperModel
+    monkeypatch.setitem(sys.modules, "faster_whisper", module)
+    monkeypatch.setenv("FVL_CACHE", str(tmp_path / "cache"))
+    llm = VideoLLM.from_pretrained("tiny")
+    for _ in "ab":
+        video = llm.watch(clip, subtitles="speech")
+        assert video.frames.subtitles == (Line(5.5, 6.5, "This is Vega."),)
+    assert heard == [str(clip)]
+    llm.watch(clip, subtitles="speech:large-v3")
+    assert len(heard) == 2
+    assert main(["ask", str(clip), "Vega?", "--model", "tiny", "--subtitles", "speech:none"]) == 2
+    assert "cannot be loaded: no such model" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    assert main(["ask", str(clip), "?", "--model", "tiny", "--subtitles", "speech:x"]) == 5
+    assert "free-video-llm[speech]" in capsys.readouterr().err

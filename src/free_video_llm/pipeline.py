@@ -33,6 +33,7 @@ from free_video_llm.video.arrays import given_frames
 from free_video_llm.video.fetch import locate
 from free_video_llm.video.ranges import check_ranges
 from free_video_llm.video.read import Mode, Resize, count_at
+from free_video_llm.video.speech import is_speech, written_down
 from free_video_llm.video.subtitles import Line, find_subtitles
 from free_video_llm.watched import DEFAULT_PLAN, Video
 
@@ -212,8 +213,9 @@ class VideoLLM:
             search: of the frames at `fps` (1 where None), the share that is scored, such as 0.1:
                 those that differ most from what is before them, then for each question those near
                 the best. For hours, of which a question is about moments. `cache` is not used.
-            subtitles: a .srt or .vtt file, "auto", the one beside the video or within it, or lines:
-                what is said near the kept frames stands in the prompt.
+            subtitles: a .srt or .vtt file, "auto", the one beside the video or within it, "speech",
+                written down by faster-whisper, or lines: what is said near the kept frames stands
+                in the prompt, and guides which are kept.
             mode: "exact", or "keyframes" for files with long groups of pictures.
             rules: "released" for the positions and pixels of the paper's released code. A plan of
                 those rules gets them by itself (`Video.for_plan`); here they save reading twice.
@@ -256,7 +258,7 @@ class VideoLLM:
             batch=batch,
             cache=cache,
             fetched=fetched,
-            subtitles=find_subtitles(path) if subtitles == "auto" else subtitles,
+            subtitles=_words_of(path, subtitles),
         )
         late = not any_keeps_all(plan, frames)
         video = Video.of(self, watch(reading, self.towers, late=late, progress=progress), reading)
@@ -366,3 +368,14 @@ class VideoLLM:
         for note in [note for answer in answers for note in answer.warnings]:
             warnings.warn(note, stacklevel=3)
         return answers
+
+
+def _words_of(
+    path: str, subtitles: str | Path | Sequence[Line] | None
+) -> str | Path | Sequence[Line] | None:
+    """A file of subtitles, or the lines themselves, or none."""
+    if not isinstance(subtitles, str):
+        return subtitles
+    if is_speech(subtitles):
+        return written_down(path, subtitles)
+    return find_subtitles(path) if subtitles == "auto" else subtitles

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from free_video_llm.answer import Answer, Evidence
 from free_video_llm.asking import Choose, evidence_of
 from free_video_llm.conversation import Conversation, LookAt
@@ -25,6 +27,7 @@ from free_video_llm.plans.notation import resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.stopwatch import Stopwatch
 from free_video_llm.video.read import Frames
+from free_video_llm.video.spoken import word_scores
 
 DEFAULT_PLAN = "paper"
 
@@ -177,9 +180,19 @@ class Video:
         if isinstance(prompt, str):
             prompt = llm.towers.encode_prompt(prompt)
         notes = notes_on(self.frames, plan, prompt)
+        said = None
+        if self.frames.subtitles and plan.rules == "corrected" and prompt.text:
+            near = word_scores(self.frames.subtitles, prompt.text, self.frames.seconds)
+            said = torch.from_numpy(near) if near.any() else None
         projector = NO_TOKENS if llm.picture_llm is not None else llm.token_llm.projector
         tokens = perceive(
-            self.features, prompt.vector, plan, projector, memo=self.memo, stopwatch=stopwatch
+            self.features,
+            prompt.vector,
+            plan,
+            projector,
+            said=said,
+            memo=self.memo,
+            stopwatch=stopwatch,
         )
         return tokens, notes
 

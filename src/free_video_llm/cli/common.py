@@ -181,8 +181,8 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--subtitles",
         metavar="FILE",
-        help="a .srt or .vtt file, or auto: the one beside the video or within it; what is said "
-        "near the kept frames stands in the prompt",
+        help="a .srt or .vtt file; auto: the one beside the video or within it; or speech: what is "
+        "said, written down by faster-whisper. It stands in the prompt, and guides the choice",
     )
     group.add_argument(
         "--decode",

@@ -22,11 +22,13 @@ from free_video_llm.encoder.pixels import Normalisation, scaled
 class PromptVector:
     """A question in the joint space: `vector` float [P] of unit length.
 
-    `truncated` tells that the text encoder's limit (77 tokens for CLIP) cut the question.
+    `truncated` tells that the text encoder's limit (77 tokens for CLIP) cut the question; `text` is
+    the question itself, where it is known.
     """
 
     vector: torch.Tensor
     truncated: bool = False
+    text: str = ""
 
 
 class Scorer(Looking, Protocol):

@@ -245,7 +245,10 @@ class Towers:
         """The questions' unit vectors, on the LLM tower's device."""
         with self._tokenizing:
             prompts = self.scorer.texts(texts)
-        return [replace(p, vector=p.vector.to(self.device)) for p in prompts]
+        return [
+            replace(p, vector=p.vector.to(self.device), text=text)
+            for p, text in zip(prompts, texts, strict=True)
+        ]
 
     def encode_prompt(self, text: str) -> PromptVector:
         """The same for one question."""

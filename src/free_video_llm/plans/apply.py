@@ -70,6 +70,11 @@ class Look:
     similarity: torch.Tensor | None = None
 
 
+#: What words are worth beside pictures: a frame with which all of the question's words are said is
+#: as good as any of which none is.
+SPOKEN = 1.0
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class VisualTokens:
     """The tokens that stand for a video in the prompt, and where each came from.
@@ -114,6 +119,7 @@ def perceive(
     plan: Plan,
     projector: Projector | None,
     *,
+    said: torch.Tensor | None = None,
     memo: Memo | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> VisualTokens:
@@ -125,6 +131,8 @@ def perceive(
         plan: what to keep.
         projector: of the language model; None where the states are its tokens already, of which
             some are kept as they are (`pick.py`).
+        said: [T], from 0 to 1, how near what is said with each frame is to the question; it raises
+            a frame's score by up to `SPOKEN` of the scores' range when frames are selected.
         memo: kept between questions on one video, so that what is worked out for one (a frame's
             overview, a frame's patches in the joint space) is not for the next.
         stopwatch: gets the seconds of "select" (frames and regions), of "encode" (kept frames that
@@ -137,7 +145,10 @@ def perceive(
     work = _Work(features, prompt, plan, projector, memo, stopwatch or Stopwatch())
     with work.stopwatch.step("select"):
         scores = features.frame_vectors @ prompt
-        frames = select_frames(plan, scores, features.frame_vectors)
+        sought = scores
+        if said is not None:
+            sought = scores + SPOKEN * (scores.max() - scores.min()) * said.to(scores)
+        frames = select_frames(plan, sought, features.frame_vectors)
     unseen = features.unseen(sorted({frame for kept in frames.values() for frame in kept}))
     if unseen:
         with work.stopwatch.step("encode"):
