@@ -152,7 +152,7 @@ def test_a_wrong_released_file_is_told_in_one_line(text, words):
         ("sets: msvd\n  x: 1", "not readable YAML"),
         ("- a\n- b", "mapping of keys"),
         ("", "mapping of keys"),
-        ("sets: msvd\nmodel: [a]", "model is a text, not a list"),
+        ("sets: msvd\nmodel: [[a]]", "model is a text, not a list"),
         ("? [a]\n: b", "unhashable key"),
         ("? {a: b}\n: c", "not readable YAML"),
         ("&a [*a]", "mapping of keys"),

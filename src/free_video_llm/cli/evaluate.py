@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -230,6 +229,7 @@ def _add_eval(commands: Subparsers) -> None:
         "  fvl eval run.yaml --shard 2/8                        one of eight machines\n"
         "  fvl eval run.yaml --workers 8                        Ray: one model for each GPU\n"
         "  fvl eval run.yaml --cache                            never encode a video again\n"
+        "  fvl eval sweep.yaml            with lists, as in plan: [paper, lean]: a run for each\n"
         "  fvl eval my.csv --videos films/ --model NAME         questions of one's own: columns\n"
         "      video, question, answer; where wanted options, start, end (.jsonl, .parquet too)\n\n"
         "exit code: 0 if every row wanted was answered, else 1 (failed rows: --retry-failed)",
@@ -263,26 +263,27 @@ def _add_eval(commands: Subparsers) -> None:
 
 
 def run_eval(options: argparse.Namespace) -> int:
-    from free_video_llm.evaluation.config_file import print_config, read_config
+    from free_video_llm.evaluation.config_file import print_config, read_configs
     from free_video_llm.evaluation.units import Shard
 
-    config = own_config(options) if is_own(options.config) else read_config(options.config)
+    own = is_own(options.config)
+    configs = [own_config(options)] if own else read_configs(options.config)
     if options.print_config:
-        print(print_config(config), end="")
+        print("---\n".join(map(print_config, configs)), end="")
         return 0
     from free_video_llm.errors import one_of
     from free_video_llm.evaluation.run import run_task
-    from free_video_llm.evaluation.task import load_model
 
     shard = Shard.parse(options.shard) if options.shard else None
     cache = feature_cache(options)
-    load = functools.cache(load_model)  # once for all sets, and not where nothing is left to do
-    tasks = config.tasks
+    load = _Models()
+    tasks = [(config, task) for config in configs for task in config.tasks]
     if options.set is not None:
-        one_of("question set of this file", options.set, [t.set for t in tasks], ConfigError)
-        tasks = tuple(task for task in tasks if task.set == options.set)
+        names = [task.set for _, task in tasks]
+        one_of("question set of this file", options.set, dict.fromkeys(names), ConfigError)
+        tasks = [pair for pair in tasks if pair[1].set == options.set]
     outcomes = []
-    for task in tasks:
+    for config, task in tasks:
         with RunBar() as bar:
             outcomes.append(
                 run_task(
@@ -304,6 +305,24 @@ def run_eval(options: argparse.Namespace) -> int:
     whole = options.limit is None and shard is None
     good = all(not o.failed and not (whole and o.not_reached) for o in outcomes)
     return 0 if good else 1
+
+
+class _Models:
+    """Loads a run's model, once for all runs in a row that have the same, and not where nothing is
+    left to do."""
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._held: Any = None
+
+    def __call__(self, config: Any) -> Any:
+        from free_video_llm.evaluation.task import load_model
+
+        key = repr((config.model, config.load_options(), config.devices))
+        if key != self._key:
+            self._held = None  # the one before makes room first
+            self._held, self._key = load_model(config), key
+        return self._held
 
 
 def is_own(path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm.cli.common import Subparsers, add_command, positive
@@ -166,7 +167,8 @@ def _add_report(commands: Subparsers) -> None:
         "show a run's figures, and write them as JSON, Markdown and one HTML page",
         "  fvl report outputs/artifacts/msvd/free_video_llm_7b\n"
         "  fvl report RUN --json | jq .total.accuracy\n"
-        "  fvl report RUN --truth cgbench.json",
+        "  fvl report RUN --truth cgbench.json\n"
+        "  fvl report outputs/artifacts/*/sweep-* --table all.md --chart all.png",
     )
     parser.add_argument("results", metavar="RUN", nargs="+", help="a run's folder")
     parser.add_argument("--logs", metavar="DIR",
@@ -177,6 +179,13 @@ def _add_report(commands: Subparsers) -> None:
     parser.add_argument("--truth", metavar="FILE",
                         help="what answers rest on, .json, .jsonl or .csv in the form of CG-Bench, "
                         "LV-Haystack, NExT-GQA or one's own, to score the evidence by")  # fmt: skip
+    parser.add_argument("--table", metavar="FILE", type=Path,
+                        help="of several runs: method by set, .md, .tex or .csv")  # fmt: skip
+    parser.add_argument("--chart", metavar="FILE", type=Path,
+                        help="accuracy against tokens and seconds, .png, .svg or .pdf")  # fmt: skip
+    parser.add_argument("--metric", metavar="NAME",
+                        help="of table and chart: exact, contains, choice, or a judge's file name "
+                        "(default: a judge, else choice, else contains)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -191,18 +200,37 @@ def run_report(options: argparse.Namespace) -> int:
         from free_video_llm.evaluation.truth import read_truth
 
         truth = read_truth(options.truth)
-    reports = []
+    reports, made = [], []
     for path in options.results:
         report = make_report(find_run(path), sample=options.sample, seed=options.seed, truth=truth)
         logs = options.logs or report.run.get("full_config", {}).get("logs", LOGS)
         written = write_report(report, logs)
         reports.append(report.to_dict())
-        if not options.json:
+        made.append(report)
+        if not options.json and len(options.results) == 1:
             print(render_text(report))
+        if not options.json:
             print("written: " + ", ".join(str(path) for path in written))
+    if len(made) > 1 or options.table or options.chart:
+        _show_together(made, options)
     if options.json:
         print_json(reports[0] if len(reports) == 1 else reports)
     return 0
+
+
+def _show_together(made: list[Any], options: argparse.Namespace) -> None:
+    """Several runs in one table, and as a chart."""
+    from free_video_llm.cli.common import table
+    from free_video_llm.evaluation.results_table import table_of, write_chart, write_table
+
+    together = table_of(made, metric=options.metric)
+    if not options.json:
+        print("\n" + table(together.rows()))
+    for path, write in ((options.table, write_table), (options.chart, write_chart)):
+        if path is not None:
+            written = write(together, path)
+            if not options.json:
+                print(f"written: {written}")
 
 
 # --- compare ------------------------------------------------------------------------------------

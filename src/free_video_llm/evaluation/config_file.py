@@ -15,6 +15,7 @@ import yaml
 from free_video_llm.errors import ConfigError
 from free_video_llm.evaluation.config import RunConfig
 from free_video_llm.evaluation.released_config import from_released, is_released
+from free_video_llm.evaluation.sweep import expand
 
 #: A configuration has some fifty lines.
 MAX_BYTES = 1_000_000
@@ -24,8 +25,20 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def read_config(path: str | Path) -> RunConfig:
-    """Read a YAML file, ours or a released one; `configs/NAME.yaml` is one of the package's own
-    where there is no such file.
+    """Read a YAML file of one run, ours or a released one; see `read_configs`.
+
+    Raises:
+        ConfigError: it cannot be read, an entry is wrong, or it is a sweep of several runs.
+    """
+    configs = read_configs(path)
+    if len(configs) > 1:
+        raise ConfigError(f"{path} is a sweep of {len(configs)} runs: name a file of one")
+    return configs[0]
+
+
+def read_configs(path: str | Path) -> list[RunConfig]:
+    """Read a YAML file, ours or a released one: one run, or, where it has lists, each of a sweep's
+    (`sweep.py`); `configs/NAME.yaml` is one of the package's own where there is no such file.
 
     Raises:
         ConfigError: it cannot be read, or an entry is wrong.
@@ -43,7 +56,7 @@ def read_config(path: str | Path) -> RunConfig:
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text") from None
     try:
-        return parse_config(text, name=default_name(path))
+        return parse_configs(text, name=default_name(path))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -55,15 +68,21 @@ def _found(path: Path) -> Path:
 
 
 def parse_config(text: str, *, name: str) -> RunConfig:
-    """Read YAML text, ours or a released one; `name` is used where it gives none (or "auto")."""
+    """Read YAML text of one run; `name` is used where it gives none (or "auto")."""
+    (config,) = parse_configs(text, name=name)
+    return config
+
+
+def parse_configs(text: str, *, name: str) -> list[RunConfig]:
+    """Read YAML text, ours or a released one: one run, or each of a sweep's."""
     data = load_yaml(text)
     if not isinstance(data, dict):
         raise ConfigError(
             f"a configuration is a mapping of keys to values, not {type(data).__name__}"
         )
     if is_released(data):
-        return from_released(data, name=name)
-    return RunConfig.from_dict(data, name=name)
+        return [from_released(data, name=name)]
+    return [RunConfig.from_dict(one, name=name) for one in expand(data, name=name)]
 
 
 def print_config(config: RunConfig) -> str:
