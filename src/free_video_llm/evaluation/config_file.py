@@ -30,10 +30,7 @@ def read_config(path: str | Path) -> RunConfig:
     Raises:
         ConfigError: it cannot be read, an entry is wrong, or it is a sweep of several runs.
     """
-    configs = read_configs(path)
-    if len(configs) > 1:
-        raise ConfigError(f"{path} is a sweep of {len(configs)} runs: name a file of one")
-    return configs[0]
+    return _only(read_configs(path), str(path))
 
 
 def read_configs(path: str | Path) -> list[RunConfig]:
@@ -61,6 +58,12 @@ def read_configs(path: str | Path) -> list[RunConfig]:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def _only(configs: list[RunConfig], name: str) -> RunConfig:
+    if len(configs) > 1:
+        raise ConfigError(f"{name} is a sweep of {len(configs)} runs: name a file of one")
+    return configs[0]
+
+
 def _found(path: Path) -> Path:
     """The file that a path names: the user's, or the package's own of that name."""
     ours = CONFIGS / path.name
@@ -69,8 +72,7 @@ def _found(path: Path) -> Path:
 
 def parse_config(text: str, *, name: str) -> RunConfig:
     """Read YAML text of one run; `name` is used where it gives none (or "auto")."""
-    (config,) = parse_configs(text, name=name)
-    return config
+    return _only(parse_configs(text, name=name), name)
 
 
 def parse_configs(text: str, *, name: str) -> list[RunConfig]:

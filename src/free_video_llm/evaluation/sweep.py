@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from free_video_llm.errors import ConfigError
+from free_video_llm.errors import ConfigError, shown
 from free_video_llm.evaluation.config import RunConfig
 
 #: Runs of one sweep at most: more are a slip of a list.
@@ -49,7 +49,7 @@ def expand(data: Mapping[str, Any], *, name: str) -> list[dict[str, Any]]:
             raise ConfigError(f"{key} is an empty list: name at least one")
         slugs = [_slug(value) for value in values]
         if len(set(slugs)) < len(slugs):
-            raise ConfigError(f"{key} names the same twice: {', '.join(map(str, values))[:200]}")
+            raise ConfigError(f"{key} names the same twice: {shown(values, 200)}")
     runs = list(itertools.product(*axes.values()))
     if len(runs) > MOST_RUNS:
         raise ConfigError(f"the lists make {len(runs):,} runs; at most {MOST_RUNS} are one sweep")
