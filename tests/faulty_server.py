@@ -80,6 +80,7 @@ def serve(
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.streams = bool(body.get("stream"))
             user = _last_text(body["messages"][-1]["content"])
             with judge.lock:
                 before = judge.counts[user]
@@ -105,7 +106,11 @@ def serve(
             if what == "drop":
                 self.close_connection = True
                 return
-            if what.startswith("ok:"):
+            if what.startswith("ok:") and self.streams:
+                self.stream(what[3:])
+            elif what.startswith("broken:"):
+                self.stream(what[7:], whole=False)
+            elif what.startswith("ok:"):
                 self.reply(200, json.dumps(_completion(what[3:])).encode())
             elif what == "null":
                 self.reply(200, json.dumps(_completion(None)).encode())
@@ -143,6 +148,21 @@ def serve(
             else:
                 error = {"error": {"message": f"status {what}", "type": "x", "code": None}}
                 self.reply(int(what), json.dumps(error).encode(), retry=what == "429")
+
+        def stream(self, text: str, *, whole: bool = True) -> None:
+            """A completion in pieces of three letters, its usage at the end; or one that breaks
+            off."""
+            pieces = [text[at : at + 3] for at in range(0, len(text), 3)] or [""]
+            choices = [[{"index": 0, "delta": {"content": piece}}] for piece in pieces]
+            about = _completion(None) | {"object": "chat.completion.chunk", "usage": None}
+            events = [about | {"choices": choice} for choice in choices]
+            events.append(about | {"choices": [], "usage": _completion("")["usage"]})
+            data = (
+                "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+            )
+            sent = data.encode() if whole else data.encode()[: len(data) // 2]
+            self.reply(200, sent, length=len(data.encode()), kind="text/event-stream")
+            self.close_connection = not whole
 
         def reply(
             self,

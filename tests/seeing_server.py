@@ -28,7 +28,6 @@ def pictures_in(body: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
     assert message["role"] == "user"
     parts = message["content"]
     assert parts[-1]["type"] == "text"
-    assert "stream" not in body or not body["stream"]
     found = []
     for before, part in itertools.pairwise(parts):
         if part["type"] != "image_url":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -112,8 +112,10 @@ def ask_with_pictures(
     conv_mode: str,
     decoding: Decoding,
     model: str,
+    on_text: Callable[[str], bool] | None = None,
 ) -> list[Answer]:
-    """Answers of a model that is shown what the plan keeps. Raises as `PictureLLM.reply` does."""
+    """Answers of a model that is shown what the plan keeps; a single one is given to `on_text` as
+    it is made, where the model can. Raises as `PictureLLM.reply` does."""
     ready = []
     for one in asked:
         start = time.perf_counter()
@@ -122,7 +124,11 @@ def ask_with_pictures(
         request = ChatRequest(pictures, worded(one, conv_mode))
         seconds = {**one.seconds, "project": time.perf_counter() - start}
         ready.append((replace(one, notes=one.notes + notes, seconds=seconds), request, evidence))
-    generations = llm.reply([request for _, request, _ in ready], decoding)
+    tell = getattr(llm, "tell", None)
+    if on_text is not None and tell is not None and len(ready) == 1:
+        generations = [tell(ready[0][1], decoding, on_text)]
+    else:
+        generations = llm.reply([request for _, request, _ in ready], decoding)
     answers = []
     for (one, request, evidence), generation in zip(ready, generations, strict=True):
         answer = make_answer(one, plan, model, request.text, generation, evidence)
@@ -197,6 +203,7 @@ def answer_all(
     decoding: Decoding,
     model: str,
     choose: Choose = "generate",
+    on_text: Callable[[str], bool] | None = None,
 ) -> list[Answer]:
     """Answers of a language model of any kind; a named `conv_mode` is for one whose tokens we
     build, a prompt of one's own for any."""
@@ -217,7 +224,15 @@ def answer_all(
         return ask_with_selected(
             llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model
         )
-    return ask_with_pictures(llm, asked, plan, conv_mode=conv_mode, decoding=decoding, model=model)
+    return ask_with_pictures(
+        llm,
+        asked,
+        plan,
+        conv_mode=conv_mode,
+        decoding=decoding,
+        model=model,
+        on_text=on_text,
+    )
 
 
 def check_choose(choose: object, options: Sequence[Sequence[str]]) -> None:

@@ -134,8 +134,8 @@ class Conversation:
         Args:
             question: frames and regions are chosen for it.
             reads: what the language model reads in its place, where that is more.
-            on_text: is given the answer piece by piece as it is made (of a server, or a model that
-                is not given tokens of ours, as a whole).
+            on_text: is given the answer piece by piece as it is made (of a model in process that is
+                not given tokens of ours, as a whole).
 
         Raises:
             ConfigError: the question is empty, or the conversation too long for the model.
@@ -153,9 +153,7 @@ class Conversation:
         if isinstance(self._llm, ImageLLM):
             answer = self._continue(self._llm, seen, on_text)
         else:
-            answer = self._tell(seen)
-            if on_text is not None:
-                on_text(answer.text)
+            answer = self._tell(seen, on_text)
         answer = replace(answer, question=question)
         self.turns.append(answer)
         return answer
@@ -226,9 +224,18 @@ class Conversation:
         """What comes after an answer when a further question is asked."""
         return self._template.follow.replace("{question}", question.replace(IMAGE, ""))
 
-    def _tell(self, seen: Asked) -> Answer:
+    def _tell(self, seen: Asked, on_text: OnText | None) -> Answer:
         """By a model that is told what was said."""
         whole = in_words(self._told(), seen.question)
+        heard = False
+
+        def hear(text: str) -> bool:
+            nonlocal heard
+            heard = True
+            if on_text is not None:
+                on_text(text)
+            return self._stopped
+
         (answer,) = answer_all(
             self._llm,
             [replace(seen, question=whole)],
@@ -236,7 +243,10 @@ class Conversation:
             conv_mode=self._conv_mode,
             decoding=self._decoding,
             model=self._model.name,
+            on_text=None if on_text is None else hear,
         )
+        if on_text is not None and not heard:  # the model gives its answers as a whole
+            on_text(answer.text)
         return answer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,6 +143,11 @@ class Video:
     async def aask(self, question: str, **how: Any) -> Answer:
         """`ask` in a thread of its own."""
         return await asyncio.to_thread(self.ask, question, **how)
+
+    def stream(self, question: str, **how: Any) -> Iterator[str]:
+        """The pieces of an answer as it is made; `how` as for `chat`. Ending the loop early stops
+        it. `chat` gives the whole `Answer` too."""
+        return self.chat(**how).stream(question)
 
     @check_keywords
     def chat(

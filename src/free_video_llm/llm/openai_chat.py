@@ -7,9 +7,10 @@ each, the question last, one user's message.
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,7 +30,8 @@ CONCURRENCY = 4
 _RETRIES = 3
 _TIMEOUT_SECONDS = 300.0
 #: Parameters that hosted reasoning models refuse, each with what is sent in its place.
-_INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None, "top_p": None}
+_INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None, "top_p": None,
+            "stream_options": None}  # fmt: skip
 
 
 class OpenAIChat:
@@ -75,13 +77,7 @@ class OpenAIChat:
             ModelServerError: the server cannot be reached, fails, or sends no chat completion.
             ConfigError: it refuses the request, or decoding that servers do not do.
         """
-        for name in ("top_k", "repetition_penalty"):
-            if getattr(decoding, name) is not None:
-                raise ConfigError(
-                    f"{name} is not what OpenAI-compatible servers take: leave it out"
-                )
-        if decoding.num_beams != 1:
-            raise ConfigError("num_beams is not what OpenAI-compatible servers take: leave it out")
+        _check(decoding)
         with ThreadPoolExecutor(max(1, min(self._concurrency, len(requests)))) as pool:
             try:
                 return list(pool.map(lambda request: self._ask(request, decoding), requests))
@@ -89,18 +85,75 @@ class OpenAIChat:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
+    def tell(
+        self, request: ChatRequest, decoding: Decoding, on_text: Callable[[str], bool]
+    ) -> Generation:
+        """One answer, given out as the server makes it; `on_text` says True where no more of it is
+        wanted. A model's reasoning is kept back. Raises as `reply` does."""
+        _check(decoding)
+        messages = [{"role": "user", "content": parts_of(request)}]
+        begun = time.perf_counter()
+        usage, whole, told = None, "", 0
+        with self._sent(messages, decoding) as pieces:
+            for piece in pieces:
+                usage = getattr(piece, "usage", None) or usage
+                whole += _piece_of(piece)
+                clear = _without_thoughts(whole).lstrip()
+                if len(clear) > told and not _thinks(clear):
+                    new, told = clear[told:], len(clear)
+                    if on_text(new):
+                        break
+        return Generation(
+            text=_without_thoughts(whole).strip(),
+            token_ids=(),
+            prompt_tokens=count_of(getattr(usage, "prompt_tokens", 0)),
+            prefill_seconds=0.0,
+            decode_seconds=time.perf_counter() - begun,
+            new_tokens=count_of(getattr(usage, "completion_tokens", 0)),
+            cost=_money(getattr(usage, "cost", None)),
+        )
+
+    @contextlib.contextmanager
+    def _sent(self, messages: list[dict[str, Any]], decoding: Decoding) -> Iterator[Iterable[Any]]:
+        """The pieces of a streamed completion; what goes wrong within is told as by `_send`."""
+        import openai
+
+        stream = self._send(messages, decoding, stream=True)
+        try:
+            yield stream
+        except openai.OpenAIError as error:
+            raise ModelServerError(f"{self._name()}: {reason_of(error)}") from None
+        except ValueError as error:
+            raise ModelServerError(
+                f"{self._name()} sent what cannot be read: {reason_of(error)}"
+            ) from None
+        except Exception as error:  # of the library that reads the reply
+            if "httpx" not in type(error).__module__:
+                raise
+            raise ModelServerError(f"{self._name()} broke off: {reason_of(error)}") from None
+        finally:
+            close = getattr(stream, "close", None)
+            if close is not None:
+                close()
+
     def _ask(self, request: ChatRequest, decoding: Decoding) -> Generation:
         messages = [{"role": "user", "content": parts_of(request)}]
         begun = time.perf_counter()
         completion = self._send(messages, decoding)
         return _read(completion, time.perf_counter() - begun)
 
-    def _send(self, messages: list[dict[str, Any]], decoding: Decoding) -> Any:
+    def _send(
+        self, messages: list[dict[str, Any]], decoding: Decoding, *, stream: bool = False
+    ) -> Any:
         """One completion; a parameter that the server refuses by name is left out from then on."""
         import openai
 
         while True:
             parameters = self._parameters(decoding)
+            if stream:
+                parameters["stream"] = True
+                if "stream_options" not in self._refused:
+                    parameters["stream_options"] = {"include_usage": True}
             try:
                 return self._client.chat.completions.create(
                     model=self.model, messages=messages, **parameters
@@ -166,6 +219,28 @@ class OpenAIChat:
 
     def _name(self) -> str:
         return f"the model {shown(self.model)} at {self.url}"
+
+
+def _piece_of(chunk: Any) -> str:
+    """The text of one piece of a stream."""
+    choices = getattr(chunk, "choices", None)
+    delta = getattr(choices[0], "delta", None) if isinstance(choices, list) and choices else None
+    content = getattr(delta, "content", None)
+    return content if isinstance(content, str) else ""
+
+
+def _check(decoding: Decoding) -> None:
+    """Raise ConfigError for decoding that servers do not do."""
+    for name in ("top_k", "repetition_penalty"):
+        if getattr(decoding, name) is not None:
+            raise ConfigError(f"{name} is not what OpenAI-compatible servers take: leave it out")
+    if decoding.num_beams != 1:
+        raise ConfigError("num_beams is not what OpenAI-compatible servers take: leave it out")
+
+
+def _thinks(text: str) -> bool:
+    """Whether a text may be the beginning of a model's reasoning."""
+    return text.startswith("<think>") or "<think>".startswith(text)
 
 
 def parts_of(request: ChatRequest) -> list[dict[str, Any]]:
