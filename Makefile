@@ -29,6 +29,14 @@ test-vllm: $(VENV)/.dev
 	server=$$!; trap 'kill $$server' EXIT; \
 	until curl --silent --fail http://127.0.0.1:8123/health || ! kill -0 $$server; do sleep 2; done; \
 	FVL_VLLM_URL=http://127.0.0.1:8123/v1 $(BIN)/python -m pytest -s tests/servers/test_vllm.py
+	rm -rf build/language && $(BIN)/fvl convert tiny build/language --language-model
+	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m vllm.entrypoints.openai.api_server \
+		--model build/language --enable-prompt-embeds --dtype float32 --max-model-len 4096 \
+		--gpu-memory-utilization 0.2 --host 127.0.0.1 --port 8124 >build/vllm2.log 2>&1 & \
+	server=$$!; trap 'kill $$server' EXIT; \
+	until curl --silent --fail http://127.0.0.1:8124/health || ! kill -0 $$server; do sleep 2; done; \
+	FVL_VLLM_EMBEDS_URL=http://127.0.0.1:8124/v1 \
+		$(BIN)/python -m pytest -s tests/servers/test_vllm.py -k same_ids
 
 ## lmms-eval's own command line with our plugin, in an environment of its own (2 GB, some minutes).
 LMMS := .venv-lmms

@@ -17,7 +17,7 @@ import torch
 from free_video_llm.answer import Answer, Evidence, Timings, Unit, gather_evidence
 from free_video_llm.errors import ConfigError, one_of
 from free_video_llm.llm.chat import ChatRequest, PictureLLM, question_text, stamp
-from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
+from free_video_llm.llm.generate import Decoding, Generation, ImageLLM, is_local
 from free_video_llm.llm.likelihood import likelihoods
 from free_video_llm.llm.prompts import CHAT, is_own, own_template, template_for
 from free_video_llm.llm.selected_tokens import SeenFrame, SeenFrames, SelectedTokensLLM
@@ -208,7 +208,7 @@ def answer_all(
     """Answers of a language model of any kind; a named `conv_mode` is for one whose tokens we
     build, a prompt of one's own for any."""
     if choose != "generate":
-        if not isinstance(llm, ImageLLM):
+        if not is_local(llm):
             raise ConfigError(
                 f"{model} gives no likelihoods: leave choose out, or take a model whose visual "
                 "tokens are built here (LLaVA, LLaVA-OneVision)"

@@ -20,7 +20,7 @@ from free_video_llm.asking import (
 )
 from free_video_llm.errors import ConfigError, one_of, shown
 from free_video_llm.llm.continued import Continued
-from free_video_llm.llm.generate import Decoding, ImageLLM
+from free_video_llm.llm.generate import Decoding, ImageLLM, is_local
 from free_video_llm.llm.prompts import IMAGE, template_for
 from free_video_llm.looking import Perceived, look
 from free_video_llm.models.family import LLM
@@ -95,7 +95,7 @@ class Conversation:
         self._first: VisualTokens | None = None
         self._stopped = False
         check_plan(self._llm, self.plan, conv_mode)
-        if isinstance(self._llm, ImageLLM):
+        if is_local(self._llm):
             self._continued = Continued(self._llm)
             self._template = template_for(
                 self._conv_mode, self._llm.tokenizer, multiple_choice=False
@@ -115,7 +115,7 @@ class Conversation:
 
     @property
     def computed(self) -> int | None:
-        return self._continued.computed if isinstance(self._llm, ImageLLM) else None
+        return self._continued.computed if is_local(self._llm) else None
 
     def stop(self) -> None:
         """End the answer that is being made at its next token; may be called from anywhere."""
@@ -123,7 +123,7 @@ class Conversation:
 
     def forget(self) -> None:
         """Compute the next turn's prompt from its beginning; what was said stays."""
-        if isinstance(self._llm, ImageLLM):
+        if is_local(self._llm):
             self._continued.forget()
 
     def ask(
@@ -150,7 +150,7 @@ class Conversation:
         pairs = [(self.video, before + question)]
         (seen,) = look(self._model.towers, pairs, [()], self.plan)
         seen = replace(seen, question=reads or question)
-        if isinstance(self._llm, ImageLLM):
+        if is_local(self._llm):
             answer = self._continue(self._llm, seen, on_text)
         else:
             answer = self._tell(seen, on_text)

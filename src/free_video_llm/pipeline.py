@@ -136,6 +136,7 @@ class VideoLLM:
         rope_scaling_factor: float = 1.0,
         conv_mode: str | None = None,
         base_url: str | None = None,
+        engine_url: str | None = None,
         max_images: int | None = None,
         max_pixels: int | None = None,
         level: Level | None = None,
@@ -145,8 +146,8 @@ class VideoLLM:
 
         Args:
             scorer, revision, dtype, device, device_map, load_in_8bit, load_in_4bit,
-                rope_scaling_factor, conv_mode, base_url, max_images, max_pixels, level: see
-                `LoadOptions`.
+                rope_scaling_factor, conv_mode, base_url, engine_url, max_images, max_pixels, level:
+                see `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
@@ -163,6 +164,7 @@ class VideoLLM:
             rope_scaling_factor=rope_scaling_factor,
             conv_mode=conv_mode,
             base_url=base_url,
+            engine_url=engine_url,
             max_images=max_images,
             max_pixels=max_pixels,
             level=level,

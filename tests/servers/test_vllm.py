@@ -39,3 +39,30 @@ def test_it_is_as_often_right_as_in_process(tmp_path: Path, monkeypatch, plan: s
         right[name] = total.accuracy["contains"].value
     print(right)
     assert abs(right["served"] - right["here"]) <= 0.02
+
+
+EMBEDS_URL = os.environ.get("FVL_VLLM_EMBEDS_URL")
+
+
+@pytest.mark.skipif(EMBEDS_URL is None, reason="no FVL_VLLM_EMBEDS_URL: make test-vllm starts one")
+def test_our_tokens_give_the_same_ids_there(tmp_path: Path):
+    """Twenty questions of the toy set, by prompt embeddings: greedy ids as in process."""
+    import csv
+
+    from free_video_llm import VideoLLM
+
+    words = ["--videos", "5", "--questions", "4", "--seed", "12"]
+    assert main(["prepare", "toy", "--out", str(tmp_path), *words]) == 0
+    rows = list(csv.DictReader((tmp_path / "Toy_QA.csv").open(encoding="utf-8")))
+    here = VideoLLM.from_pretrained("tiny")
+    there = VideoLLM.from_pretrained("tiny", engine_url=EMBEDS_URL)
+    same = 0
+    for row in rows:
+        path = tmp_path / "videos" / f"{row['video_name']}.mp4"
+        one, other = (
+            llm.watch(path, frames=20).ask(row["question"], plan="paper") for llm in (here, there)
+        )
+        assert one.text == other.text
+        same += one.token_ids == other.token_ids
+    print(f"{same} of {len(rows)} with equal ids")
+    assert same == len(rows) == 20

@@ -41,6 +41,7 @@ ASK_EXAMPLES = """\
 
 CONVERT_EXAMPLES = """\
   fvl convert ./llava-v1.6-vicuna-7b ./llava-v1.6-vicuna-7b-hf
+  fvl convert ./llava-v1.6-vicuna-7b ./vicuna-alone --language-model       for --engine-url
 """
 
 
@@ -155,6 +156,11 @@ def add_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("source", help="folder or Hub id of an original LLaVA checkpoint")
     parser.add_argument("out", type=Path, help="a new or empty folder")
+    parser.add_argument(
+        "--language-model",
+        action="store_true",
+        help="write the language model alone, for a vLLM server (docs/servers.md)",
+    )
 
 
 def _old_rules(text: str) -> str:
@@ -304,6 +310,11 @@ def run_convert(options: argparse.Namespace) -> int:
     """Convert and say where to."""
     from free_video_llm.models.convert import convert
 
+    if options.language_model:
+        from free_video_llm.models.language_model import write_language_model
+
+        print(write_language_model(options.source, options.out))
+        return 0
     out = convert(options.source, options.out)
     print(out)
     return 0

@@ -88,6 +88,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--conv-mode", metavar="MODE", help="prompt template (default: fits the model)"
     )
+    group.add_argument(
+        "--engine-url",
+        metavar="URL",
+        help="a vLLM server that decodes the visual tokens that are built here (docs/servers.md)",
+    )
     group = parser.add_argument_group("models that are shown pictures, here or behind a server")
     group.add_argument(
         "--level",

@@ -136,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     from free_video_llm.models.choose import VARIABLE
     from free_video_llm.plans.notation import resolve_plan
-    from free_video_llm.serve.server import check_extra, log_to_stderr, runner, server
+    from free_video_llm.serve.server import check_extra, logged_to_stderr, runner, server
     from free_video_llm.serve.settings import LOCAL
 
     check_extra()
@@ -151,7 +151,6 @@ def run(options: argparse.Namespace) -> int:
             "(docs/serve.md)",
             file=sys.stderr,
         )
-    log_to_stderr(form=options.log)
 
     @functools.cache
     def load(name: str) -> VideoLLM:
@@ -169,7 +168,11 @@ def run(options: argparse.Namespace) -> int:
     # would end the process there, without what is left to do.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    with _page(options, load) as page, server(settings, load, page=page) as made:
+    with (
+        logged_to_stderr(form=options.log),
+        _page(options, load) as page,
+        server(settings, load, page=page) as made,
+    ):
         with contextlib.suppress(KeyboardInterrupt):
             runner(made, settings, ready).run(sockets=[made.socket])
         print("fvl serve: stopping; what is being answered is finished", flush=True)

@@ -64,8 +64,8 @@ class RunConfig:
         max_new_tokens: of an answer.
         batch: questions that are answered together.
         dtype, device, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer,
-            revision, base_url, max_images, max_pixels, level: how the model is loaded (see
-            `LoadOptions`).
+            revision, base_url, engine_url, max_images, max_pixels, level: how the model is loaded
+            (see `LoadOptions`).
         devices: the GPUs to use, as CUDA_VISIBLE_DEVICES says it; None leaves it as it is.
         data: the folder of the released layout, with `video_qa`, `multiple_choice_qa`.
         gt: the folder of the released question files.
@@ -94,6 +94,7 @@ class RunConfig:
     scorer: str | None = None
     revision: str | None = None
     base_url: str | None = None
+    engine_url: str | None = None
     max_images: int | None = None
     max_pixels: int | None = None
     level: str | None = None
@@ -320,6 +321,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "scorer": _optional_text,
     "revision": _optional_text,
     "base_url": _optional_text,
+    "engine_url": _optional_text,
     "max_images": lambda key, value: None if value is None else whole(key, value, most=10_000),
     "max_pixels": lambda key, value: (
         None if value is None else whole(key, value, least=1024, most=100_000_000)

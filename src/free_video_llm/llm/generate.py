@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -166,7 +166,12 @@ class ImageLLM:
             `LlavaOnevisionForConditionalGeneration`.
         tokenizer: the language model's.
         after_image: [D], what the model reads after the visual tokens, if anything.
+
+    Attributes:
+        local: whether it is decoded here, so that keys and values can be kept and likelihoods told.
     """
+
+    local = True
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: Any, *, after_image: torch.Tensor | None = None
@@ -390,3 +395,8 @@ class ImageLLM:
             if stops and any(text in self.decode(row[:count], special=True) for text in stop):
                 return row[:count]
         return row
+
+
+def is_local(llm: object) -> TypeGuard[ImageLLM]:
+    """Whether a language model is given visual tokens of ours, and decodes them here."""
+    return isinstance(llm, ImageLLM) and llm.local

@@ -10,7 +10,7 @@ from typing import Any
 from free_video_llm.encoder.tower import Towers
 from free_video_llm.errors import CheckpointError, ConfigError
 from free_video_llm.llm.chat import ChatRequest, PictureLimits
-from free_video_llm.llm.generate import Decoding, Generation
+from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
 from free_video_llm.llm.prompts import CHAT, TEMPLATES
 from free_video_llm.models import (  # noqa: F401 (register their families)
     gemma3,
@@ -99,7 +99,21 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
             f"name one with conv_mode ({', '.join(TEMPLATES)})"
         )
     towers, llm = family.build(opened, options)
+    if options.engine_url is not None:
+        llm = _by_engine(llm, options.engine_url, name)
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
+
+
+def _by_engine(llm: LLM, url: str, name: str | Path) -> LLM:
+    """A language model that is decoded by a vLLM server."""
+    from free_video_llm.llm.remote_tokens import RemoteTokens
+
+    if not isinstance(llm, ImageLLM):
+        raise ConfigError(
+            f"engine_url is for models whose visual tokens are built here, and those of {name} are "
+            "its own: serve the whole model, and ask it as vllm:NAME"
+        )
+    return RemoteTokens(llm, url)
 
 
 class FramesOnly:

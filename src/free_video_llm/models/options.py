@@ -37,6 +37,8 @@ class LoadOptions:
         rope_scaling_factor: above 1 stretches the LLM's positions by dynamic NTK scaling.
         conv_mode: the prompt template; None takes the one that fits the checkpoint.
         base_url: of the server, for a model behind one (`openai:NAME`); None takes the usual one.
+        engine_url: of a vLLM server that decodes our visual tokens with the language model alone
+            (`llm/remote_tokens.py`); None decodes here.
         max_images: pictures that a picture model is sent at most; None for as many as a plan keeps.
         max_pixels: of one of them, None being 768 × 768; and of a frame whose tokens a Qwen-VL
             makes, None being 448 × 448.
@@ -54,6 +56,7 @@ class LoadOptions:
     rope_scaling_factor: float = 1.0
     conv_mode: str | None = None
     base_url: str | None = None
+    engine_url: str | None = None
     max_images: int | None = None
     max_pixels: int | None = None
     level: Literal["tokens", "pictures"] | None = None
@@ -85,8 +88,9 @@ class LoadOptions:
             raise ConfigError(f"rope_scaling_factor is 1 or more, not {shown(factor)}")
         if self.conv_mode is not None:
             check_mode(self.conv_mode)
-        if self.base_url is not None and not isinstance(self.base_url, str):
-            raise ConfigError(f"base_url is an address, not {shown(self.base_url)}")
+        for name in ("base_url", "engine_url"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} is an address, not {shown(getattr(self, name))}")
         if self.level is not None:
             one_of("level", self.level, ("tokens", "pictures"), ConfigError)
         for name, least in (("max_images", 1), ("max_pixels", 1024)):

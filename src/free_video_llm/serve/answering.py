@@ -9,7 +9,7 @@ from dataclasses import replace
 from free_video_llm.answer import Answer
 from free_video_llm.asking import answer_all, check_plan
 from free_video_llm.conversation import Conversation, in_words
-from free_video_llm.llm.generate import ImageLLM
+from free_video_llm.llm.generate import is_local
 from free_video_llm.looking import look
 from free_video_llm.pipeline import Video, VideoLLM
 from free_video_llm.serve.calls import Call
@@ -19,7 +19,7 @@ def goes_alone(call: Call, llm: VideoLLM) -> bool:
     """Whether a call is answered by itself: piece by piece, or after turns that the model reads as
     its own."""
     piecewise = call.stream and not call.options
-    return piecewise or (bool(call.said) and isinstance(llm.language_model, ImageLLM))
+    return piecewise or (bool(call.said) and is_local(llm.language_model))
 
 
 def answer_together(llm: VideoLLM, videos: Sequence[Video], calls: Sequence[Call]) -> list[Answer]:

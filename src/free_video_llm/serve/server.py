@@ -173,11 +173,17 @@ class Words(logging.Formatter):
         return text + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
 
 
-def log_to_stderr(*, form: str) -> None:
-    """Log requests and what goes wrong; `form` is "json", "text" or "none"."""
+@contextlib.contextmanager
+def logged_to_stderr(*, form: str) -> Iterator[None]:
+    """Log requests and what goes wrong meanwhile; `form` is "json", "text" or "none"."""
     root = logging.getLogger("free_video_llm")
+    level = root.level
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else Words())
-    root.handlers = [handler]
-    root.propagate = False
+    root.addHandler(handler)
     root.setLevel(logging.ERROR if form == "none" else logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
