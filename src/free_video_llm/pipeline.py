@@ -10,6 +10,7 @@ import logging
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -303,6 +304,7 @@ class VideoLLM:
         rules: Rules | None = None,
         options: Sequence[list[str] | tuple[str, ...]] | None = None,
         choose: Choose = "generate",
+        blind: bool = False,
         conv_mode: str | None = None,
         prompt: str | None = None,
         max_new_tokens: int = 128,
@@ -322,6 +324,7 @@ class VideoLLM:
             options: for each question the choices of a multiple-choice question, or none.
             choose: among options, "generate" an answer, or take the most likely by the "letters" or
                 by the "options" themselves, asked without the list (yes or no, say).
+            blind: ask without anything of the video: what the model says from the words alone.
             conv_mode: prompt template by its name; the model's own where None.
             prompt: one of one's own in its place: a text with `{question}`, and where wanted
                 `{options}` and `<image>`.
@@ -356,6 +359,8 @@ class VideoLLM:
             conv_mode = check_own(prompt)
         check_plan(self._llm, plan, conv_mode)
         ready = look(self.towers, [(v.for_plan(plan), q) for v, q in asked], choices, plan)
+        if blind:
+            ready = [replace(one, tokens=one.tokens.without()) for one in ready]
         answers = answer_all(
             self._llm,
             ready,

@@ -54,7 +54,7 @@ def test_presets_have_the_published_token_counts(name, tokens, rules):
 
 
 def test_every_preset_is_counted_above():
-    assert len(PRESETS) == 13
+    assert len(PRESETS) == 14
     assert all(preset.plan.name == name for name, preset in PRESETS.items())
 
 

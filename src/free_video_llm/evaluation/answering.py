@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from free_video_llm.asking import Choose
 from free_video_llm.benchmarks.base import Question
 from free_video_llm.benchmarks.subtitles import find_lines
 from free_video_llm.benchmarks.videos import VideoFolder
@@ -47,6 +48,8 @@ class Settings:
     conv_mode: str | None
     videos: str
     subtitles: str | None = None
+    blind: bool = False
+    choose: Choose = "generate"
 
 
 def answer_unit(
@@ -149,6 +152,8 @@ def _ask(
             [(video, question.question) for question, video in pairs],
             plan=settings.plan,
             options=[list(question.options) for question, _ in pairs],
+            blind=settings.blind,
+            choose=settings.choose,
             conv_mode=settings.conv_mode,
             max_new_tokens=settings.max_new_tokens,
         )

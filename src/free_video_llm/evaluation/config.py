@@ -12,8 +12,9 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args
 
+from free_video_llm.asking import Choose
 from free_video_llm.benchmarks import get_set
 from free_video_llm.errors import ConfigError, PlanError, one_of
 from free_video_llm.llm.prompts import check_mode
@@ -61,6 +62,8 @@ class RunConfig:
         search: the share of the frames at `fps` that is scored (see `VideoLLM.watch`).
         decode: "exact" or "keyframes".
         resize: "bicubic" or "pil" (as the released code); None takes the one that the rules need.
+        blind: ask without anything of the video, as a baseline.
+        choose: how one of the options is chosen: "generate", "letters" or "options".
         max_new_tokens: of an answer.
         batch: questions that are answered together.
         dtype, device, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer,
@@ -83,6 +86,8 @@ class RunConfig:
     search: float | None = None
     decode: Mode = "exact"
     resize: Resize | None = None
+    blind: bool = False
+    choose: Choose = "generate"
     max_new_tokens: int = 128
     batch: int = 8
     dtype: str | None = None
@@ -310,6 +315,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "search": lambda key, value: _share(key, value, most=1),
     "decode": _choice("exact", "keyframes"),
     "resize": _choice("bicubic", "pil", None),
+    "blind": _yes_no,
+    "choose": _choice(*get_args(Choose)),
     "max_new_tokens": lambda key, value: whole(key, value, most=100_000),
     "batch": lambda key, value: whole(key, value, most=10_000),
     "dtype": _choice("float32", "float16", "bfloat16", None),

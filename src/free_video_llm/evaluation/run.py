@@ -181,8 +181,9 @@ def describe_run(run: RunTask) -> dict[str, Any]:
     """What decides a run's answers, apart from the model's fingerprint."""
     settings = asdict(run.settings)
     settings.pop("videos")
-    if settings["subtitles"] is None:  # as runs say that were begun before there were any
-        settings.pop("subtitles")
+    for name, usual in (("subtitles", None), ("blind", False), ("choose", "generate")):
+        if settings[name] == usual:  # as runs say that were begun before there were any
+            settings.pop(name)
     settings["plan"] = run.settings.plan.to_dict()
     return {
         "schema": SCHEMA,

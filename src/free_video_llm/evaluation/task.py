@@ -61,6 +61,8 @@ def prepare_task(config: RunConfig, task: Task) -> RunTask:
         decode=config.decode,
         resize=config.resize,
         max_new_tokens=config.max_new_tokens,
+        blind=config.blind,
+        choose=config.choose,
         batch=config.batch,
         conv_mode=task.conv_mode,
         videos=str(videos_source(config, task)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -106,6 +106,18 @@ class VisualTokens:
 
     def __repr__(self) -> str:
         return f"VisualTokens({len(self):,} of width {self.embeds.shape[-1]}, {self.names})"
+
+    def without(self) -> VisualTokens:
+        """None of them: what a model is given that is asked blind."""
+        return replace(
+            self,
+            embeds=self.embeds[:0],
+            pathway=self.pathway[:0],
+            frame=self.frame[:0],
+            region=self.region[:0],
+            looks=dict.fromkeys(self.looks, ()),
+            places=self.places[:0],
+        )
 
     def count_by_pathway(self) -> dict[str, int]:
         """Tokens of each pathway."""

@@ -101,6 +101,12 @@ _TABLE: tuple[tuple[str, tuple[Pathway, ...], str, str], ...] = (
         _PAPER,
     ),
     (
+        "single-frame",
+        (_pathway("frame", _uniform(1), "concat"),),
+        "one frame from the middle at full detail: what a question needs no video for",
+        "a baseline",
+    ),
+    (
         "diverse",
         (
             _pathway("slow", Select(kind="prompt-diverse", count=4), _ROW, Crop(ratio=0.8)),
