@@ -107,6 +107,7 @@ def test_the_command_answers_and_stops_when_told(tmp_path: Path):
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert [line["status"] for line in lines if line["event"] == "request"] == [200, 200]
     assert "first-key" not in out + log
+    assert "v.mp4" not in log  # what it watched is nobody's affair
     assert "Traceback" not in log
 
 

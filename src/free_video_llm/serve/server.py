@@ -175,10 +175,12 @@ class Words(logging.Formatter):
 
 @contextlib.contextmanager
 def logged_to_stderr(*, form: str) -> Iterator[None]:
-    """Log requests and what goes wrong meanwhile; `form` is "json", "text" or "none"."""
+    """Log requests and what goes wrong meanwhile; `form` is "json", "text" or "none". What else the
+    library tells of its doings names files and questions, and is left out."""
     root = logging.getLogger("free_video_llm")
     level = root.level
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda r: r.name.startswith(f"{__package__}.") or r.levelno > logging.INFO)
     handler.setFormatter(JsonLines() if form == "json" else Words())
     root.addHandler(handler)
     root.setLevel(logging.ERROR if form == "none" else logging.INFO)
