@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import gc
 import io
 import json
 import logging
@@ -281,6 +283,22 @@ def test_a_stream_that_is_left_is_stopped(made):
     whole = video.ask("What is in the video?", plan="uniform")
     assert len(answer.token_ids) <= len(whole.token_ids)
     assert whole.text.startswith(answer.text)
+
+
+def test_a_stream_that_never_begins_gives_its_place_back(made):
+    """Whoever asked went away before the first piece could be sent."""
+    from free_video_llm.serve.app import streamed
+
+    async def rest() -> Any:
+        yield "data: x\n\n"
+
+    held = contextlib.ExitStack()
+    held.enter_context(made.desk.place())
+    response = streamed([], rest(), held)
+    assert made.desk.under_way == 1
+    del response
+    gc.collect()
+    assert made.desk.under_way == 0
 
 
 def test_videos_are_let_go_for_others(tiny):

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import threading
 import time
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
@@ -44,6 +46,7 @@ class Desk:
         self.settings, self.engine, self.metrics = settings, engine, metrics
         self.sources = Sources(settings.reach, settings.bounds)
         self.under_way = 0
+        self._counting = threading.Lock()
         self._fetching = CapacityLimiter(_FETCHING)
 
     @property
@@ -52,18 +55,20 @@ class Desk:
         return self.under_way >= self.settings.bounds.queue
 
     @contextlib.contextmanager
-    def place(self) -> Any:
+    def place(self) -> Iterator[None]:
         """A place in the queue, for as long as a request is under way. Raises Refusal."""
-        if self.full:
-            raise Refusal(
-                429, f"{self.under_way} requests are under way: ask again in a moment",
-                code="queue_full",
-            )  # fmt: skip
-        self.under_way += 1
+        with self._counting:
+            if self.full:
+                raise Refusal(
+                    429, f"{self.under_way} requests are under way: ask again in a moment",
+                    code="queue_full",
+                )  # fmt: skip
+            self.under_way += 1
         try:
             yield
         finally:
-            self.under_way -= 1
+            with self._counting:
+                self.under_way -= 1
 
     async def submit(self, call: Call, on_text: Any = None) -> Job:
         """Find the video and put the call into the queue. Raises Refusal."""
@@ -150,11 +155,7 @@ def build_app(desk: Desk) -> FastAPI:
                 held.enter_context(desk.place())
                 if call.stream:
                     first, rest = await _begin(desk, request, call)
-                    held_on = held.pop_all()  # until the stream ends
-                    return StreamingResponse(
-                        _stream(first, rest, held_on), media_type="text/event-stream",
-                        headers={"cache-control": "no-store"},
-                    )  # fmt: skip
+                    return streamed(first, rest, held.pop_all())
                 job = await desk.submit(call)
                 answered = await desk.result(job, request)
                 _note(request, answered)
@@ -249,6 +250,20 @@ async def _begin(desk: Desk, request: Request, call: Call) -> tuple[list[str], A
             result.cancel()
 
     return begin, rest()
+
+
+def streamed(
+    first: list[str], rest: AsyncIterator[str], held: contextlib.ExitStack
+) -> StreamingResponse:
+    """A stream's response; `held` is let go when it ends, and where it never begins, since whoever
+    asked went away before."""
+    response = StreamingResponse(
+        _stream(first, rest, held),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store"},
+    )
+    weakref.finalize(response, held.close)
+    return response
 
 
 async def _stream(
