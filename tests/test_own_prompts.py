@@ -64,6 +64,7 @@ def test_not_beside_a_named_one(video):
 
 
 def test_a_server_is_asked_in_one_s_own_words():
+    pytest.importorskip("openai", reason="the extra server is not installed")
     with serve(lambda user, before: "ok:red") as server:
         llm = VideoLLM.from_pretrained("openai:m", base_url=f"{server.url}/v1", scorer="tiny")
         llm.watch("sample:star").ask(STAR, plan="prompt-3", prompt="<image>\nSay: {question}")
