@@ -66,7 +66,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge,cluster,web,serve,sets,mcp]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judge,cluster,web,serve,sets,mcp,tracking]'
 	touch $@
 
 $(LOWEST)/.dev: pyproject.toml constraints-lowest.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from free_video_llm.cli.progress import Bar, print_json
 from free_video_llm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from free_video_llm.evaluation.compare import Comparison
     from free_video_llm.evaluation.judge_server import Judge
+    from free_video_llm.evaluation.page_frames import PageFrames
 
 LOGS = "outputs/logs"
 
@@ -168,7 +171,9 @@ def _add_report(commands: Subparsers) -> None:
         "  fvl report outputs/artifacts/msvd/free_video_llm_7b\n"
         "  fvl report RUN --json | jq .total.accuracy\n"
         "  fvl report RUN --truth cgbench.json\n"
-        "  fvl report outputs/artifacts/*/sweep-* --table all.md --chart all.png",
+        "  fvl report RUN --frames                        the page shows the kept frames\n"
+        "  fvl report outputs/artifacts/*/sweep-* --table all.md --chart all.png\n"
+        "  fvl report RUN --log trackio                   or wandb: figures to an experiment log",
     )
     parser.add_argument("results", metavar="RUN", nargs="+", help="a run's folder")
     parser.add_argument("--logs", metavar="DIR",
@@ -179,6 +184,7 @@ def _add_report(commands: Subparsers) -> None:
     parser.add_argument("--truth", metavar="FILE",
                         help="what answers rest on, .json, .jsonl or .csv in the form of CG-Bench, "
                         "LV-Haystack, NExT-GQA or one's own, to score the evidence by")  # fmt: skip
+    _add_frames(parser)
     parser.add_argument("--table", metavar="FILE", type=Path,
                         help="of several runs: method by set, .md, .tex or .csv")  # fmt: skip
     parser.add_argument("--chart", metavar="FILE", type=Path,
@@ -186,13 +192,45 @@ def _add_report(commands: Subparsers) -> None:
     parser.add_argument("--metric", metavar="NAME",
                         help="of table and chart: exact, contains, choice, or a judge's file name "
                         "(default: a judge, else choice, else contains)")  # fmt: skip
+    add_log_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """Where else figures go."""
+    parser.add_argument("--log", metavar="NAME",
+                        help="log the figures to trackio or wandb, as each is set up "
+                        "(extra: tracking)")  # fmt: skip
+    parser.add_argument("--project", default="free-video-llm", metavar="NAME",
+                        help="of --log (default: free-video-llm)")  # fmt: skip
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", action="store_true",
+                        help="decode the kept frames and put them into the page")  # fmt: skip
+    parser.add_argument("--videos", metavar="DIR", help="of --frames (default: as the run had it)")
+
+
+def _page_frames(
+    options: argparse.Namespace, run: dict[str, Any], rows: list[dict[str, Any]]
+) -> PageFrames | None:
+    """The kept frames of some rows, if they are wanted."""
+    if not options.frames:
+        return None
+    from free_video_llm.benchmarks.videos import VideoFolder
+    from free_video_llm.evaluation.page_frames import PageFrames
+
+    kept = PageFrames(VideoFolder(options.videos or run["paths"]["videos"]))
+    with Bar("rows") as bar:
+        kept.read(rows, bar)
+    return kept
 
 
 def run_report(options: argparse.Namespace) -> int:
     from free_video_llm.evaluation.render import render_text
     from free_video_llm.evaluation.report import make_report
     from free_video_llm.evaluation.run_dir import find_run
+    from free_video_llm.evaluation.tracking import log_report
     from free_video_llm.evaluation.write_report import write_report
 
     truth = None
@@ -204,7 +242,10 @@ def run_report(options: argparse.Namespace) -> int:
     for path in options.results:
         report = make_report(find_run(path), sample=options.sample, seed=options.seed, truth=truth)
         logs = options.logs or report.run.get("full_config", {}).get("logs", LOGS)
-        written = write_report(report, logs)
+        kept = _page_frames(options, report.run, [*report.worst, *report.random])
+        written = write_report(report, logs, kept=kept)
+        if options.log is not None:
+            log_report(report, to=options.log, project=options.project)
         reports.append(report.to_dict())
         made.append(report)
         if not options.json and len(options.results) == 1:
@@ -243,13 +284,19 @@ def _add_compare(commands: Subparsers) -> None:
         run_compare,
         "compare runs over the same questions, pair by pair, with an interval",
         "  fvl compare outputs/artifacts/msvd/paper outputs/artifacts/msvd/slowfast\n"
-        "  fvl compare RUN RUN RUN --metric exact --json",
+        "  fvl compare RUN RUN RUN --metric exact --json\n"
+        "  fvl compare RUN RUN --page apart.html --frames     where they part, side by side",
     )
     parser.add_argument("results", metavar="RUN", nargs="+", help="folders; the first is the base")
     parser.add_argument("--metric", metavar="NAME",
                         help="exact, contains, f1, choice, or a judge's file name "
                         "(default: a judge that all have, else choice or contains)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resampling")
+    parser.add_argument("--page", metavar="FILE", type=Path,
+                        help="an HTML page of it, with the rows on which they part")  # fmt: skip
+    parser.add_argument("--sample", type=positive, default=20, metavar="N",
+                        help="of these rows, on each side (default: 20)")  # fmt: skip
+    _add_frames(parser)
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
@@ -259,9 +306,32 @@ def run_compare(options: argparse.Namespace) -> int:
     from free_video_llm.evaluation.run_dir import find_run
 
     folders = [find_run(path) for path in options.results]
+    if options.frames and options.page is None:
+        raise ConfigError("--frames puts pictures into a page: give --page FILE.html")
     comparisons = compare_runs(folders, metric=options.metric, seed=options.seed)
+    if options.page is not None:
+        _write_comparison(options, folders[0].read_run() or {}, comparisons)
     if options.json:
         print_json([comparison.to_dict() for comparison in comparisons])
     else:
         print("\n\n".join(table(list(describe(comparison))) for comparison in comparisons))
     return 0
+
+
+def _write_comparison(
+    options: argparse.Namespace, run: dict[str, Any], comparisons: Sequence[Comparison]
+) -> None:
+    from free_video_llm.evaluation.comparison_page import render_comparison, shown_pairs
+    from free_video_llm.evaluation.jsonl import write_whole
+
+    rows = [
+        row.to_dict()
+        for comparison in comparisons
+        for pair in shown_pairs(comparison, options.sample)
+        for row in (pair.first, pair.second)
+    ]
+    kept = _page_frames(options, run, rows)
+    page = render_comparison(comparisons, sample=options.sample, kept=kept)
+    written = write_whole(options.page, page)
+    if not options.json:
+        print(f"written: {written}\n")

@@ -24,6 +24,15 @@ METRICS = ("exact", "contains", "f1", "choice")
 
 
 @dataclass(frozen=True)
+class Pair:
+    """A row of the question file as both runs answered it, and the metric of each."""
+
+    first: Row
+    second: Row
+    values: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One run against another by one metric.
 
@@ -37,6 +46,7 @@ class Comparison:
         counted: which tokens: "visual", or where one was shown pictures those of whole "prompt"s.
         tokens: their mean of both on the pairs.
         equal_tokens: whether every pair has as many.
+        worse, better: the pairs on which the second is, the most so first, in the file's order.
     """
 
     first: str
@@ -53,6 +63,8 @@ class Comparison:
     tokens: tuple[float, float]
     equal_tokens: bool
     notes: tuple[str, ...] = ()
+    worse: tuple[Pair, ...] = ()
+    better: tuple[Pair, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -166,7 +178,27 @@ def _compare(first: _Run, second: _Run, metric: str, seed: int) -> Comparison:
         tokens=(sum(tokens[0]) / len(pairs), sum(tokens[1]) / len(pairs)),
         equal_tokens=tokens[0] == tokens[1],
         notes=_notes(first, second, metric),
+        worse=_apart(first, second, pairs, a, b, sign=-1),
+        better=_apart(first, second, pairs, a, b, sign=1),
     )
+
+
+def _apart(
+    first: _Run,
+    second: _Run,
+    pairs: Sequence[Identity],
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    sign: int,
+) -> tuple[Pair, ...]:
+    """The pairs on which the second run is better (sign 1) or worse (-1)."""
+    found = [
+        Pair(first.rows[identity], second.rows[identity], (x, y))
+        for identity, x, y in zip(pairs, ours, theirs, strict=True)
+        if sign * (y - x) > 0
+    ]
+    return tuple(sorted(found, key=lambda pair: -sign * (pair.values[1] - pair.values[0])))
 
 
 def _counted(runs: Sequence[_Run], pairs: Sequence[Identity]) -> Literal["visual", "prompt"]:

@@ -1,76 +1,27 @@
-"""Shows a report as one HTML page that loads nothing: tables, and rows with what they rest on.
-
-Every text is escaped; the page has no script. Computes nothing.
-"""
+"""Shows a report as one HTML page: tables, and rows with what they rest on. Computes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from free_video_llm.evaluation.render import NOTE, Table, sections
+from free_video_llm.evaluation.html import document, frames, question, table, timeline
+from free_video_llm.evaluation.page_frames import PageFrames
+from free_video_llm.evaluation.render import NOTE, sections
 from free_video_llm.evaluation.report import Report
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --mark: #2a78d6; --bad: #c0392b;
-  --good: #1e8449 }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
-  padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; white-space: nowrap }
-th:first-child, td:first-child { white-space: pre-wrap; min-width: 7rem; max-width: 32rem;
-  overflow-wrap: anywhere }
-.words td:last-child { white-space: normal; overflow-wrap: anywhere; width: 100% }
-article { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem;
-  margin: .7rem 0 }
-article p { margin: .2rem 0; overflow-wrap: anywhere }
-.small { opacity: .75; font-size: .87rem }
-.good { color: var(--good) } .bad { color: var(--bad) }
-svg { display: block; width: 100%; min-width: 42rem; height: auto; margin-top: .4rem }
-svg text { font: 9px system-ui, sans-serif; fill: currentColor }
-svg .end { text-anchor: end }
-"""
-_WIDTH, _LANE = 720.0, 26.0
-#: Where the time begins and ends in a timeline, and how large a frame is in it.
-_LEFT, _RIGHT, _FRAME = 122.0, 702.0, (24.0, 20.0)
 
-
-def render_page(report: Report) -> str:
-    """The whole page."""
-    title = escape(f"{report.run['title']}: {report.name}")
-    parts = [f"<h1>{title}</h1>"]
-    for heading, table in sections(report):
-        parts.append(f"<h2>{escape(heading)}</h2>{_table(table, words=heading == 'Run')}")
+def render_page(report: Report, kept: PageFrames | None = None) -> str:
+    """The whole page; with `kept`, the kept frames of its rows as pictures."""
+    parts = []
+    for heading, content in sections(report):
+        parts.append(f"<h2>{escape(heading)}</h2>{table(content, words=heading == 'Run')}")
         if heading == "Accuracy":
             parts.append(f'<p class="small">{escape(NOTE)}</p>')
     for heading, rows in (("Worst answers", report.worst), ("Random rows", report.random)):
         parts.append(f"<h2>{heading}</h2>")
-        parts += [_article(row) for row in rows] or ["<p>none</p>"]
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-
-
-def _table(table: Table, *, words: bool = False) -> str:
-    """A table of figures, which scrolls where it is too wide, or of words, which are broken."""
-    header, lines = table
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(row(line, "td") for line in lines)
-    kind = "wide words" if words else "wide"
-    return f'<div class="{kind}"><table>{row(header, "th")}{body}</table></div>'
+        parts += [_article(row, kept) for row in rows] or ["<p>none</p>"]
+    return document(f"{report.run['title']}: {report.name}", parts)
 
 
 def _is_right(row: dict[str, Any]) -> bool:
@@ -81,10 +32,8 @@ def _is_right(row: dict[str, Any]) -> bool:
     return bool(row["marks"].get("choice", row["marks"].get("contains", 0.0)))
 
 
-def _article(row: dict[str, Any]) -> str:
-    parts = [f"<p><strong>{escape(row['question'])}</strong></p>"]
-    for i, option in enumerate(row["options"]):
-        parts.append(f'<p class="small">({chr(65 + i)}) {escape(option)}</p>')
+def _article(row: dict[str, Any], kept: PageFrames | None) -> str:
+    parts = question(row)
     if row["status"] == "answered":
         kind = "good" if _is_right(row) else "bad"
         parts.append(f'<p class="{kind}">{escape(row["prediction"]) or "(nothing)"}</p>')
@@ -102,57 +51,9 @@ def _article(row: dict[str, Any]) -> str:
             told.append(f"{judge}: {said}")
     parts.append(f'<p class="small">{escape(" · ".join(told))}</p>')
     if "evidence" in row:
-        parts.append(_timeline(row["evidence"]))
+        parts.append(timeline(row["evidence"]))
+        if kept is not None:
+            parts.append(frames(kept.of(row)))
+            if kept.reason(row):
+                parts.append(f'<p class="small">no pictures: {escape(kept.reason(row))}</p>')
     return f"<article>{''.join(parts)}</article>"
-
-
-def _timeline(evidence: dict[str, Any]) -> str:
-    """When the kept frames were, lane by lane; a box shows the region that was kept."""
-    length = max(evidence["duration_seconds"], *evidence["sampled"]["seconds"], 1e-6)
-    lanes = evidence["pathways"]
-    height = _LANE * (len(lanes) + 1) + 14
-    wide, high = _FRAME
-    shapes = [_scores(evidence["sampled"], length)]
-    for number, pathway in enumerate(lanes, start=1):
-        top = _LANE * number
-        label = escape(f"{pathway['name']}: {pathway['tokens']} tokens")
-        shapes.append(f'<text x="0" y="{top + 15:.0f}">{label}</text>')
-        for kept in pathway["frames"]:
-            x = _x(kept["second"], length) - wide / 2
-            tip = escape(f"{kept['second']:.2f} s, similarity {kept['score']:.3f}")
-            left, up, right, down = kept.get("region", (0.0, 0.0, 1.0, 1.0))
-            shapes.append(
-                f'<g><title>{tip}</title><rect x="{x:.1f}" y="{top + 2:.1f}" '
-                f'width="{wide:.0f}" height="{high:.0f}" '
-                'fill="none" stroke="currentColor" stroke-opacity=".5"/>'
-                f'<rect x="{x + wide * left:.1f}" y="{top + 2 + high * up:.1f}" '
-                f'width="{wide * (right - left):.1f}" height="{high * (down - up):.1f}" '
-                'fill="var(--mark)" fill-opacity=".45"/></g>'
-            )
-    shapes.append(
-        f'<text x="{_LEFT:.0f}" y="{height - 3:.0f}">0 s</text>'
-        f'<text class="end" x="{_RIGHT:.0f}" y="{height - 3:.0f}">{length:.1f} s</text>'
-    )
-    return (
-        f'<div class="wide"><svg viewBox="0 0 {_WIDTH:.0f} {height:.0f}" role="img" '
-        f'aria-label="frames and regions that were kept">{"".join(shapes)}</svg></div>'
-    )
-
-
-def _x(second: float, length: float) -> float:
-    return _LEFT + (_RIGHT - _LEFT) * second / length
-
-
-def _scores(sampled: dict[str, Any], length: float) -> str:
-    """How similar each sampled frame is to the question."""
-    low, high = min(sampled["scores"]), max(sampled["scores"])
-    span = (high - low) or 1.0
-    points = " ".join(
-        f"{_x(second, length):.1f},{22 - 18 * (score - low) / span:.1f}"
-        for second, score in zip(sampled["seconds"], sampled["scores"], strict=True)
-    )
-    return (
-        '<text x="0" y="10">similarity</text>'
-        f'<text x="0" y="21" opacity=".7">{low:.3f} to {high:.3f}</text>'
-        f'<polyline points="{points}" fill="none" stroke="var(--mark)" stroke-width="1.5"/>'
-    )

@@ -95,6 +95,23 @@ def _kind_line(group: Group, metrics: Iterable[str], judges: Iterable[str]) -> l
     return line
 
 
+def agreement_table(report: Report) -> Table:
+    """One line for every two judges."""
+    lines: list[Sequence[str]] = [
+        (
+            f"{pair.first} and {pair.second}",
+            f"{pair.same.n:,}",
+            percent(pair.same),
+            number(pair.kappa),
+            f"{pair.yes[0]:,} and {pair.yes[1]:,}",
+            "–" if pair.score_difference is None else f"{pair.score_difference:+.2f}",
+        )
+        for pair in report.agreement
+    ]
+    header = ("judges", "both judged", "the same", "Cohen's kappa", "yes", "score, second − first")
+    return header, lines
+
+
 def costs_table(report: Report) -> Table:
     """Tokens and seconds for a question."""
     costs = report.costs
@@ -167,6 +184,7 @@ def sections(report: Report) -> list[tuple[str, Table]]:
     found = [
         ("Run", run_table(report)),
         ("Accuracy", accuracy_table(report)),
+        ("Judges agree", agreement_table(report)),
         ("Rows", counts_table(report)),
         ("By type of question", kinds_table(report)),
         ("Evidence", evidence_table(report)),

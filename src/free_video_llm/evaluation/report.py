@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from free_video_llm.errors import ConfigError
+from free_video_llm.evaluation.agreement import Agreement, agreements
 from free_video_llm.evaluation.evidence_score import EvidenceFigures, figures_of, score_evidence
 from free_video_llm.evaluation.jsonl import read_lines
 from free_video_llm.evaluation.row import Identity, read_identity
@@ -53,6 +54,7 @@ class Report:
         reasons: why questions failed, with counts, most frequent first.
         worst, random: samples of rows.
         evidence: how well what was kept meets what answers are known to rest on, if that is known.
+        agreement: of every two judges.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Report:
     worst: tuple[dict[str, Any], ...]
     random: tuple[dict[str, Any], ...]
     evidence: EvidenceFigures | None = None
+    agreement: tuple[Agreement, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,6 +85,7 @@ class Report:
             "per_question": self.costs.to_dict(),
             "evidence": None if self.evidence is None else self.evidence.to_dict(),
             "judges": {judge.name: judge.about for judge in self.judges},
+            "agreement": [pair.to_dict() for pair in self.agreement],
             "failures": [{"reason": reason, "rows": rows} for reason, rows in self.reasons],
             "worst": list(self.worst),
             "random": list(self.random),
@@ -154,6 +158,7 @@ def make_report(
         worst=tuple(_sample_row(m, judges) for m in _worst(marked, judges, sample)),
         random=tuple(_sample_row(m, judges) for m in _random(marked, sample, seed)),
         evidence=None if truth is None else _evidence(marked, truth),
+        agreement=agreements(verdicts),
     )
 
 

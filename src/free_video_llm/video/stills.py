@@ -21,14 +21,24 @@ from free_video_llm.video.image_folder import find_pictures, read_whole_picture
 from free_video_llm.video.read import Frames, Pixels, holds_pictures
 from free_video_llm.video.timeline import scan
 
+Region = tuple[float, float, float, float]
+"""Left, top, right, bottom as shares of a frame (0 to 1)."""
+
 
 @dataclass(frozen=True)
 class Still:
-    """One of the sampled frames, or the part of it within `region`: left, top, right, bottom as
-    shares of the frame (0 to 1)."""
+    """One of the sampled frames, or the part of it within `region`."""
 
     index: int
-    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    region: Region = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The frame that is seen nearest to a second of a source, or the part of it in `region`."""
+
+    second: float
+    region: Region = (0.0, 0.0, 1.0, 1.0)
 
 
 def read_stills(frames: Frames, wanted: Sequence[Still], *, most_pixels: int) -> list[Pixels]:
@@ -53,7 +63,8 @@ def read_stills(frames: Frames, wanted: Sequence[Still], *, most_pixels: int) ->
             raise ValueError(f"{still} is not within {len(frames)} frames")
     if most_pixels < 1:
         raise ValueError(f"most_pixels is 1 or more, not {most_pixels}")
-    shelf = _Shelf(frames, wanted, most_pixels)
+    places = [int(frames.indices[still.index]) for still in wanted]
+    shelf = _Shelf(places, wanted, most_pixels)
     try:
         if frames.whole is not None:
             for position in shelf.positions:
@@ -64,19 +75,47 @@ def read_stills(frames: Frames, wanted: Sequence[Still], *, most_pixels: int) ->
         _read(frames.source, shelf)
         return shelf.results()
     except (VideoError, LostFrameError, LookupError):
-        again = _Shelf(frames, wanted, most_pixels)
+        again = _Shelf(places, wanted, most_pixels)
         for still in wanted:
             again.take(int(frames.indices[still.index]), _stretched(frames, still.index))
         return again.results()
 
 
-class _Shelf:
-    """Where whole frames are cut and scaled as they come; none is kept."""
+def read_moments(source: str, wanted: Sequence[Moment], *, most_pixels: int) -> list[Pixels]:
+    """Frames of a file or a folder of pictures by their seconds, uint8 [height,width,3] each, as
+    displayed, in the order in which they are wanted.
 
-    def __init__(self, frames: Frames, wanted: Sequence[Still], most_pixels: int) -> None:
+    Args:
+        most_pixels: of one result; smaller ones stay as they are.
+
+    Raises:
+        VideoError: the source cannot be read, or lost a frame that its packets promise.
+    """
+    still = holds_pictures(source)
+    times = find_pictures(source).seconds if still else scan(source).all_seconds()
+    places = [int(np.abs(times - moment.second).argmin()) for moment in wanted]
+    shelf = _Shelf(places, wanted, most_pixels)
+    try:
+        _read(source, shelf)
+        return shelf.results()
+    except (LostFrameError, LookupError):
+        raise VideoError(
+            f"{source}: a frame that it promises does not come: it is damaged"
+        ) from None
+
+
+class _Shelf:
+    """Where whole frames are cut and scaled as they come; none is kept.
+
+    `places` are the positions in the source of what is wanted.
+    """
+
+    def __init__(
+        self, places: Sequence[int], wanted: Sequence[Still | Moment], most_pixels: int
+    ) -> None:
         self._most_pixels = most_pixels
         self._wanted = list(wanted)
-        self._places = [int(frames.indices[still.index]) for still in wanted]
+        self._places = list(places)
         self._found: dict[int, Pixels] = {}
 
     @property
@@ -119,7 +158,7 @@ def _read(source: str, shelf: _Shelf) -> None:
         decode_counting(source, timeline, shelf.positions, take)
 
 
-def _cut(pixels: Pixels, region: tuple[float, float, float, float]) -> Pixels:
+def _cut(pixels: Pixels, region: Region) -> Pixels:
     """The part of a frame within a region, at least one pixel of it."""
     high, wide = pixels.shape[:2]
     left, right = int(region[0] * wide), max(int(region[0] * wide) + 1, round(region[2] * wide))
