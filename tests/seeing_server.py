@@ -45,6 +45,32 @@ def pictures_in(body: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
     return found
 
 
+def frames_in(body: dict[str, Any]) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """The frames of a request that sends them as one video, and what is said of them.
+
+    Fails where it is not as vLLM takes it: JPEGs of one size, a place for each, the question last.
+    """
+    (message,) = body["messages"]
+    video, question = message["content"]
+    assert (video["type"], question["type"]) == ("video_url", "text")
+    head, *frames = video["video_url"]["url"].split(",")
+    assert head == "data:video/jpeg;base64"
+    found = []
+    for data in frames:
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+            assert image.format == "JPEG"
+            found.append(np.asarray(image.convert("RGB")))
+    assert len({frame.shape for frame in found}) == 1
+    about = body["media_io_kwargs"]["video"]
+    assert about["num_frames"] == -1
+    places = about["frames_indices"]
+    assert len(places) == len(found)
+    assert places == sorted(places)
+    assert 0 <= places[0]
+    assert places[-1] < about["total_num_frames"]
+    return found, about
+
+
 def colour_of(pixels: np.ndarray) -> str:
     """The colour of most of the colourful pixels."""
     small = pixels[::3, ::3].reshape(-1, 3) / 255
@@ -57,7 +83,9 @@ def colour_of(pixels: np.ndarray) -> str:
 
 def look(body: dict[str, Any]) -> str:
     """The colour in most of the pictures; with choices, the letter of the option that names it."""
-    counts = Counter(colour_of(pixels) for _, pixels in pictures_in(body))
+    as_video = "media_io_kwargs" in body
+    seen_ones = frames_in(body)[0] if as_video else [pixels for _, pixels in pictures_in(body)]
+    counts = Counter(map(colour_of, seen_ones))
     seen = counts.most_common(1)[0][0]
     asked = body["messages"][0]["content"][-1]["text"].splitlines()
     letters = [line[1] for line in asked if line.startswith("(") and line[3:].strip() == seen]

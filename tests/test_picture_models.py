@@ -20,7 +20,7 @@ from free_video_llm.evaluation.run_dir import find_run
 from free_video_llm.models.choose import model_for
 from free_video_llm.models.servers import SERVERS, running, server_of
 from media import make_video
-from seeing_server import look, pictures_in
+from seeing_server import frames_in, look, pictures_in
 
 pytest.importorskip("openai", reason="the extra server is not installed")
 COLOUR = "What color is the square?"
@@ -121,6 +121,54 @@ def test_fewer_pictures_than_kept_frames_is_a_warning(server):
     assert len(answer.pictures) == 2
     assert "takes 2 pictures" in answer.warnings[0]
     assert all(w * h <= 5000 for h, w, _ in (p.pixels.shape for p in answer.pictures))
+
+
+def test_frames_go_as_a_video_with_their_places(server, clips):
+    llm = VideoLLM.from_pretrained(
+        "vllm:seer", base_url=server.url, scorer="tiny", frames_as="video", max_pixels=20_000
+    )
+    with pytest.warns(UserWarning, match="regions were not cut"):
+        answer = llm.watch(clips["blue"], frames=12).ask(COLOUR, plan="paper-small")
+    assert answer.text == "blue"
+    frames, about = frames_in(server.seen[0])
+    kept = sorted({k.frame for part in answer.evidence.pathways for k in part.kept})
+    assert about["frames_indices"] == [int(answer.evidence.frames.indices[k]) for k in kept]
+    assert (about["fps"], about["total_num_frames"]) == (10, 60)
+    assert [picture.words for picture in answer.pictures] == [
+        f"Frame at {i / 10:.1f} s:" for i in about["frames_indices"]
+    ]
+    assert all(h * w <= 20_000 for h, w, _ in (frame.shape for frame in frames))
+
+
+def test_each_frame_goes_twice_where_a_model_joins_two(server, clips):
+    llm = VideoLLM.from_pretrained(
+        "vllm:seer", base_url=server.url, scorer="tiny", frames_as="video-twice", max_images=2
+    )
+    with pytest.warns(UserWarning, match="takes 2 frames: 1 were left out"):
+        assert llm.watch(clips["red"], frames=12).ask(COLOUR, plan="prompt-3").text == "red"
+    frames, about = frames_in(server.seen[0])
+    first, again, *_ = about["frames_indices"]
+    assert len(frames) == 4
+    assert first == again
+    assert np.array_equal(frames[0], frames[1])
+    assert not np.array_equal(frames[1], frames[2])
+
+
+def test_frames_at_uneven_times_have_their_milliseconds(server, tmp_path: Path):
+    times = [0, 100, 1100, 1150, 4000, 4033, 5000]
+    path = make_video(tmp_path / "uneven.mp4", frames=7, times=times)
+    llm = VideoLLM.from_pretrained(
+        "vllm:seer", base_url=server.url, scorer="tiny", frames_as="video"
+    )
+    llm.watch(path, frames=7).ask("What?", plan="uniform")
+    _, about = frames_in(server.seen[0])
+    assert about["fps"] == 1000
+    assert set(about["frames_indices"]) <= set(times)
+
+
+def test_only_a_server_is_sent_a_video():
+    with pytest.raises(ConfigError, match="frames_as=video is for models behind a vLLM server"):
+        VideoLLM.from_pretrained("tiny", frames_as="video")
 
 
 def test_names_of_servers():

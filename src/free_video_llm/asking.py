@@ -24,7 +24,7 @@ from free_video_llm.llm.selected_tokens import SeenFrame, SeenFrames, SelectedTo
 from free_video_llm.models.family import LLM
 from free_video_llm.plans.apply import VisualTokens
 from free_video_llm.plans.plan import Plan
-from free_video_llm.show import pictures_of
+from free_video_llm.show import as_video, pictures_of
 from free_video_llm.video.read import Frames
 from free_video_llm.video.subtitles import Line, lines_near
 
@@ -120,8 +120,12 @@ def ask_with_pictures(
     for one in asked:
         start = time.perf_counter()
         evidence = evidence_of(one, plan, "patches")
-        pictures, notes = pictures_of(evidence, plan, llm.limits)
-        request = ChatRequest(pictures, worded(one, conv_mode))
+        times = None
+        if llm.limits.as_video:
+            pictures, times, notes = as_video(evidence, plan, llm.limits)
+        else:
+            pictures, notes = pictures_of(evidence, plan, llm.limits)
+        request = ChatRequest(pictures, worded(one, conv_mode), times)
         seconds = {**one.seconds, "project": time.perf_counter() - start}
         ready.append((replace(one, notes=one.notes + notes, seconds=seconds), request, evidence))
     tell = getattr(llm, "tell", None)

@@ -27,6 +27,7 @@ from free_video_llm.llm.selected_tokens import SelectedTokensLLM
 from free_video_llm.looking import checked_pair, look
 from free_video_llm.models.family import LLM, Level
 from free_video_llm.models.load import Loaded, LoadOptions, load, load_scorer
+from free_video_llm.models.options import FramesAs
 from free_video_llm.plans.notation import any_keeps_all, resolve_plan
 from free_video_llm.plans.plan import Plan, Rules
 from free_video_llm.profiling.memory import free_memory
@@ -138,8 +139,10 @@ class VideoLLM:
         conv_mode: str | None = None,
         base_url: str | None = None,
         engine_url: str | None = None,
+        engine: Literal["vllm"] | None = None,
         max_images: int | None = None,
         max_pixels: int | None = None,
+        frames_as: FramesAs = "pictures",
         level: Level | None = None,
     ) -> VideoLLM:
         """Load a model by Hub id, folder (original LLaVA or transformers layout), or "tiny"; or
@@ -147,8 +150,8 @@ class VideoLLM:
 
         Args:
             scorer, revision, dtype, device, device_map, load_in_8bit, load_in_4bit,
-                rope_scaling_factor, conv_mode, base_url, engine_url, max_images, max_pixels, level:
-                see `LoadOptions`.
+                rope_scaling_factor, conv_mode, base_url, engine_url, engine, max_images,
+                max_pixels, frames_as, level: see `LoadOptions`.
 
         Raises:
             CheckpointError: it cannot be found or does not fit together.
@@ -166,8 +169,10 @@ class VideoLLM:
             conv_mode=conv_mode,
             base_url=base_url,
             engine_url=engine_url,
+            engine=engine,
             max_images=max_images,
             max_pixels=max_pixels,
+            frames_as=frames_as,
             level=level,
         )
         start = time.perf_counter()

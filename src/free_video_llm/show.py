@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ import numpy as np
 
 from free_video_llm.answer import Evidence, KeptFrame, PathwayEvidence
 from free_video_llm.errors import ConfigError
-from free_video_llm.llm.chat import ChatPicture, PictureLimits, stamp
+from free_video_llm.llm.chat import ChatPicture, FrameTimes, PictureLimits, stamp
 from free_video_llm.plans.plan import Plan
 from free_video_llm.video.read import Frames, Pixels
 from free_video_llm.video.stills import Still, fitting, read_stills
 
+#: How far a frame may be from where its place says that it is, in seconds; where one is further
+#: off, its clip has no even rate, and places are milliseconds.
+_NEAR = 0.02
 #: Frames in the grid of an overview; of more, so many evenly.
 MOST_IN_GRID = 16
 #: Between the frames of a grid, in pixels.
@@ -59,6 +62,48 @@ def pictures_of(
         note = f"the model takes {most} pictures: {dropped} of the kept frames were left out"
         return _shown(frames, details, overview, limits.max_pixels), (note,)
     return _shown(frames, details, overview, limits.max_pixels), ()
+
+
+def as_video(
+    evidence: Evidence, plan: Plan, limits: PictureLimits
+) -> tuple[tuple[ChatPicture, ...], FrameTimes, tuple[str, ...]]:
+    """All kept frames, whole and of one size, in time order; which of the video's they are; and
+    notes of what did not fit.
+
+    A server that reads them as a video knows when each is seen (vLLM's `video/jpeg`), and its model
+    has its own way with time. Regions cannot be cut there, and overviews are frames like others.
+    """
+    frames, notes = evidence.frames, []
+    kept = {k.frame: k for part in evidence.pathways for k in part.kept}
+    if any(part.cropped for part in evidence.pathways):
+        notes.append("frames are sent whole, as a video: regions were not cut")
+    chosen = sorted(kept)
+    most = limits.max_images
+    if most is not None and most < len(chosen):
+        notes.append(f"the model takes {most} frames: {len(chosen) - most} were left out")
+        chosen = sorted(sorted(chosen, key=lambda frame: -kept[frame].score)[:most])
+    stills = read_stills(frames, [Still(f) for f in chosen], most_pixels=limits.max_pixels)
+    seconds = [float(frames.seconds[frame]) for frame in chosen]
+    pictures = tuple(
+        ChatPicture(pixels, f"Frame at {stamp(second)}:")
+        for second, pixels in zip(seconds, stills, strict=True)
+    )
+    times = _times(frames, chosen, seconds)
+    each = max(1, limits.as_video)
+    indices = tuple(place for place in times.indices for _ in range(each))
+    times = replace(times, indices=indices, total=max(times.total, len(indices)))
+    return tuple(p for p in pictures for _ in range(each)), times, tuple(notes)
+
+
+def _times(frames: Frames, chosen: Sequence[int], seconds: Sequence[float]) -> FrameTimes:
+    """Places among the clip's frames, where those are even in time; else milliseconds."""
+    places = [int(frames.indices[frame]) for frame in chosen]
+    duration = max(frames.duration, *seconds, 1e-3)
+    fps = frames.total / duration
+    even = all(abs(p / fps - s) <= _NEAR for p, s in zip(places, seconds, strict=True))
+    if even and len(set(places)) == len(places):
+        return FrameTimes(tuple(places), frames.total, fps)
+    return FrameTimes(tuple(round(1000 * s) for s in seconds), math.ceil(1000 * duration) + 1, 1000)
 
 
 def save_frames(

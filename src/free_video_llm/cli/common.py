@@ -93,6 +93,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="a vLLM server that decodes the visual tokens that are built here (docs/servers.md)",
     )
+    group.add_argument(
+        "--engine", choices=("vllm",), help="decode them by vLLM in this process (if installed)"
+    )
     group = parser.add_argument_group("models that are shown pictures, here or behind a server")
     group.add_argument(
         "--level",
@@ -103,6 +106,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--base-url",
         metavar="URL",
         help="address of a server (default: OpenAI's, or the local server's)",
+    )
+    group.add_argument(
+        "--frames-as",
+        choices=("pictures", "video", "video-twice"),
+        default="pictures",
+        help="video: whole frames with their places, for a video model behind vLLM; video-twice: "
+        "for a Qwen-VL (docs/servers.md)",
     )
     group.add_argument(
         "--max-images", type=positive, metavar="N", help="pictures that are sent at most"

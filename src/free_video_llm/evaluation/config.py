@@ -67,8 +67,8 @@ class RunConfig:
         max_new_tokens: of an answer.
         batch: questions that are answered together.
         dtype, device, device_map, load_in_8bit, load_in_4bit, rope_scaling_factor, scorer,
-            revision, base_url, engine_url, max_images, max_pixels, level: how the model is loaded
-            (see `LoadOptions`).
+            revision, base_url, engine_url, engine, max_images, max_pixels, frames_as, level: how
+            the model is loaded (see `LoadOptions`).
         devices: the GPUs to use, as CUDA_VISIBLE_DEVICES says it; None leaves it as it is.
         data: the folder of the released layout, with `video_qa`, `multiple_choice_qa`.
         gt: the folder of the released question files.
@@ -100,8 +100,10 @@ class RunConfig:
     revision: str | None = None
     base_url: str | None = None
     engine_url: str | None = None
+    engine: str | None = None
     max_images: int | None = None
     max_pixels: int | None = None
+    frames_as: str = "pictures"
     level: str | None = None
     devices: str | None = None
     data: str = "playground/data"
@@ -329,10 +331,12 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "revision": _optional_text,
     "base_url": _optional_text,
     "engine_url": _optional_text,
+    "engine": _choice("vllm", None),
     "max_images": lambda key, value: None if value is None else whole(key, value, most=10_000),
     "max_pixels": lambda key, value: (
         None if value is None else whole(key, value, least=1024, most=100_000_000)
     ),
+    "frames_as": _choice("pictures", "video", "video-twice"),
     "level": _choice("tokens", "pictures", None),
     "devices": _devices,
     "data": _text,

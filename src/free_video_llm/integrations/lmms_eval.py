@@ -23,7 +23,7 @@ from tqdm import tqdm
 from free_video_llm.answer import Answer
 from free_video_llm.errors import ConfigError, described, one_of
 from free_video_llm.integrations.lmms_requests import Asked, cut, read_request
-from free_video_llm.llm.chat import PictureLimits
+from free_video_llm.llm.chat import MAX_PIXELS, PictureLimits
 from free_video_llm.models.options import LoadOptions
 from free_video_llm.pipeline import Video, VideoLLM
 from free_video_llm.plans.notation import resolve_plan
@@ -215,9 +215,7 @@ class OurFrames(_Watching):
         )
         allowed = {key: loading[key] for key in ("dtype", "device") if loading.get(key)}
         super().__init__(VideoLLM.for_frames(scorer, **allowed), plan, watching, batch_size)
-        self._limits = PictureLimits(
-            max_images=max_images, **({"max_pixels": max_pixels} if max_pixels else {})
-        )
+        self._limits = PictureLimits(max_images=max_images, max_pixels=max_pixels or MAX_PIXELS)
         self.inner: lmms = get_model(inner)(batch_size=batch_size, **given)
 
     def generate_until(self, requests: list[Instance]) -> list[Any]:

@@ -49,12 +49,30 @@ class ChatPicture:
         return held.getvalue()
 
 
+@dataclass(frozen=True)
+class FrameTimes:
+    """Which frames of a video some pictures are, for a server that reads them as one.
+
+    Attributes:
+        indices: of each picture, among the video's `total` frames; ascending.
+        fps: frames of the video in a second: picture i is seen at indices[i] / fps.
+    """
+
+    indices: tuple[int, ...]
+    total: int
+    fps: float
+
+
 @dataclass(frozen=True, eq=False)
 class ChatRequest:
-    """One question: pictures in the order in which they are seen, and what is asked at the end."""
+    """One question: pictures in the order in which they are seen, and what is asked at the end.
+
+    With `times` the pictures are frames of one size that are sent as one video.
+    """
 
     pictures: tuple[ChatPicture, ...]
     text: str
+    times: FrameTimes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +82,14 @@ class PictureLimits:
     Attributes:
         max_images: pictures of one question; None for as many as the plan keeps.
         max_pixels: of one picture.
+        as_video: whether it is sent whole frames as one video, with their places in it: each as
+            often as this says, 0 for pictures. Models that make one of every two neighbours
+            (Qwen-VL) mix none that are far apart where each comes twice.
     """
 
     max_images: int | None = None
     max_pixels: int = MAX_PIXELS
+    as_video: int = 0
 
 
 class PictureLLM(Protocol):

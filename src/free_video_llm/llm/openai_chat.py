@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from free_video_llm.errors import ConfigError, ModelServerError, shown
-from free_video_llm.llm.chat import ChatRequest, PictureLimits
+from free_video_llm.llm.chat import ChatRequest, FrameTimes, PictureLimits
 from free_video_llm.llm.generate import Decoding, Generation
 from free_video_llm.openai_client import (
     check_url,
@@ -91,10 +91,9 @@ class OpenAIChat:
         """One answer, given out as the server makes it; `on_text` says True where no more of it is
         wanted. A model's reasoning is kept back. Raises as `reply` does."""
         _check(decoding)
-        messages = [{"role": "user", "content": parts_of(request)}]
         begun = time.perf_counter()
         usage, whole, told = None, "", 0
-        with self._sent(messages, decoding) as pieces:
+        with self._sent(request, decoding) as pieces:
             for piece in pieces:
                 usage = getattr(piece, "usage", None) or usage
                 whole += _piece_of(piece)
@@ -114,11 +113,11 @@ class OpenAIChat:
         )
 
     @contextlib.contextmanager
-    def _sent(self, messages: list[dict[str, Any]], decoding: Decoding) -> Iterator[Iterable[Any]]:
+    def _sent(self, request: ChatRequest, decoding: Decoding) -> Iterator[Iterable[Any]]:
         """The pieces of a streamed completion; what goes wrong within is told as by `_send`."""
         import openai
 
-        stream = self._send(messages, decoding, stream=True)
+        stream = self._send(request, decoding, stream=True)
         try:
             yield stream
         except openai.OpenAIError as error:
@@ -137,17 +136,16 @@ class OpenAIChat:
                 close()
 
     def _ask(self, request: ChatRequest, decoding: Decoding) -> Generation:
-        messages = [{"role": "user", "content": parts_of(request)}]
         begun = time.perf_counter()
-        completion = self._send(messages, decoding)
+        completion = self._send(request, decoding)
         return _read(completion, time.perf_counter() - begun)
 
-    def _send(
-        self, messages: list[dict[str, Any]], decoding: Decoding, *, stream: bool = False
-    ) -> Any:
+    def _send(self, request: ChatRequest, decoding: Decoding, *, stream: bool = False) -> Any:
         """One completion; a parameter that the server refuses by name is left out from then on."""
         import openai
 
+        messages: list[dict[str, Any]] = [{"role": "user", "content": parts_of(request)}]
+        extra = None if request.times is None else {"media_io_kwargs": _video_of(request.times)}
         while True:
             parameters = self._parameters(decoding)
             if stream:
@@ -156,7 +154,7 @@ class OpenAIChat:
                     parameters["stream_options"] = {"include_usage": True}
             try:
                 return self._client.chat.completions.create(
-                    model=self.model, messages=messages, **parameters
+                    model=self.model, messages=messages, extra_body=extra, **parameters
                 )
             except openai.BadRequestError as error:
                 refused = self._refused_by(error, parameters)
@@ -244,15 +242,32 @@ def _thinks(text: str) -> bool:
 
 
 def parts_of(request: ChatRequest) -> list[dict[str, Any]]:
-    """A request as the parts of a user's message: before each picture its words, the question
-    last."""
+    """A request as the parts of a user's message: before each picture its words, or all as one
+    video; the question last."""
     parts: list[dict[str, Any]] = []
-    for picture in request.pictures:
-        address = "data:image/jpeg;base64," + base64.b64encode(picture.jpeg()).decode()
-        parts.append({"type": "text", "text": picture.words})
-        parts.append({"type": "image_url", "image_url": {"url": address}})
+    pictures = [base64.b64encode(picture.jpeg()).decode() for picture in request.pictures]
+    if request.times is not None:
+        address = "data:video/jpeg;base64," + ",".join(pictures)
+        parts.append({"type": "video_url", "video_url": {"url": address}})
+    else:
+        for picture, data in zip(request.pictures, pictures, strict=True):
+            parts.append({"type": "text", "text": picture.words})
+            address = f"data:image/jpeg;base64,{data}"
+            parts.append({"type": "image_url", "image_url": {"url": address}})
     parts.append({"type": "text", "text": request.text})
     return parts
+
+
+def _video_of(times: FrameTimes) -> dict[str, Any]:
+    """How vLLM is to read pictures that are frames of a video (its PRs 37301 and 40133)."""
+    return {
+        "video": {
+            "num_frames": -1,  # else it takes the first 32
+            "fps": times.fps,
+            "frames_indices": list(times.indices),
+            "total_num_frames": times.total,
+        }
+    }
 
 
 def _read(completion: Any, seconds: float) -> Generation:

@@ -1,9 +1,8 @@
 """A language model behind a vLLM server that is given our visual tokens: prompts become embeddings
 here, and the server pre-fills and decodes them (`/v1/completions`, `prompt_embeds`).
 
-For models with plain positions, whose tokens we build (LLaVA, LLaVA-OneVision). The server runs the
-language model alone (`fvl convert --language-model`) with `--enable-prompt-embeds`; here only its
-table of embeddings stays. Embeddings are for servers that are trusted: vLLM takes them as they are.
+The server runs the language model alone (`fvl convert --language-model`) with
+`--enable-prompt-embeds`. Embeddings are for servers that are trusted: vLLM takes them as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import Any
 
 import torch
 
-from free_video_llm.errors import ConfigError, ModelServerError, shown
+from free_video_llm.errors import ModelServerError, shown
+from free_video_llm.llm.foreign import ForeignLLM
 from free_video_llm.llm.generate import Decoding, Generation, ImageLLM
 from free_video_llm.openai_client import (
     check_url,
@@ -32,8 +32,8 @@ CONCURRENCY = 8
 _TIMEOUT_SECONDS = 600.0
 
 
-class RemoteTokens(ImageLLM):
-    """See `ImageLLM`; what decodes is a server.
+class RemoteTokens(ForeignLLM):
+    """See `ForeignLLM`; what decodes is a server.
 
     Args:
         here: the model as it was loaded; its layers are let go.
@@ -45,10 +45,8 @@ class RemoteTokens(ImageLLM):
         ModelServerError: the server cannot be reached, or has several models.
     """
 
-    local = False
-
     def __init__(self, here: ImageLLM, url: str, served: str | None = None) -> None:
-        super().__init__(here.model, here.tokenizer, after_image=here.after_image)
+        super().__init__(here)
         check_url(url)
         self.url = url.rstrip("/")
         self._client = open_blocking_client(
@@ -56,39 +54,18 @@ class RemoteTokens(ImageLLM):
             extra="server",
         )  # fmt: skip
         self.served = served or self._only_model()
-        language = self.model.model.language_model
-        language.layers = torch.nn.ModuleList()
-        self.model.lm_head = torch.nn.Identity()
+        self.let_go()
 
-    @torch.inference_mode()
-    def generate(
-        self,
-        prompts: Sequence[str],
-        visual: Sequence[torch.Tensor],
-        *,
-        decoding: Decoding | None = None,
-        stop: Sequence[str] = (),
+    def decode_prompts(
+        self, embeds: Sequence[torch.Tensor], decoding: Decoding, stop: Sequence[str]
     ) -> list[Generation]:
-        """Answers in the order of the prompts. Raises as `ImageLLM.generate`, and ModelServerError.
-
-        Beams are not what the server does.
-        """
-        decoding = decoding or Decoding()
-        if decoding.num_beams != 1:
-            raise ConfigError("num_beams is not what a vLLM engine does: leave it out")
-        embeds = [self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)]
-        longest = max(len(e) for e in embeds)
-        if longest + decoding.max_new_tokens > self.max_positions:
-            raise ConfigError(
-                f"prompt and answer need {longest + decoding.max_new_tokens} tokens, this model "
-                f"holds {self.max_positions}: take a plan with fewer tokens, or fewer frames"
-            )
+        """Answers in the order of the prompts. Raises ModelServerError."""
         with ThreadPoolExecutor(min(CONCURRENCY, len(embeds))) as pool:
             return list(pool.map(lambda e: self._decode(e, decoding, stop), embeds))
 
     def _decode(self, embeds: torch.Tensor, decoding: Decoding, stop: Sequence[str]) -> Generation:
         held = io.BytesIO()
-        torch.save(embeds.detach().cpu().contiguous(), held)
+        torch.save(embeds, held)
         extra: dict[str, Any] = {
             "prompt_embeds": base64.b64encode(held.getvalue()).decode(),
             "return_token_ids": True,

@@ -91,6 +91,10 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
     family, opened = open_checkpoint(folder, scorer=options.scorer, level=options.level)
     if family.level == "tokens" and options.max_images is not None:
         raise ConfigError(f"max_images is for models that are shown pictures, and {name} is not")
+    if options.frames_as != "pictures":
+        raise ConfigError(
+            f"frames_as={options.frames_as} is for models behind a vLLM server, and {name} is here"
+        )
     conv_mode = options.conv_mode or opened.conv_mode
     if conv_mode is None:
         raise CheckpointError(
@@ -99,21 +103,24 @@ def load(name: str | Path, options: LoadOptions | None = None) -> Loaded:
             f"name one with conv_mode ({', '.join(TEMPLATES)})"
         )
     towers, llm = family.build(opened, options)
-    if options.engine_url is not None:
-        llm = _by_engine(llm, options.engine_url, name)
+    if options.engine_url is not None or options.engine is not None:
+        llm = _by_engine(llm, opened.folder, options, name)
     return Loaded(str(name), opened.layout, opened.folder, towers, llm, conv_mode, opened.settings)
 
 
-def _by_engine(llm: LLM, url: str, name: str | Path) -> LLM:
-    """A language model that is decoded by a vLLM server."""
+def _by_engine(llm: LLM, folder: Path, options: LoadOptions, name: str | Path) -> LLM:
+    """A language model that is decoded by vLLM, a server's or in this process."""
     from free_video_llm.llm.remote_tokens import RemoteTokens
+    from free_video_llm.llm.vllm_engine import VllmTokens
 
     if not isinstance(llm, ImageLLM):
         raise ConfigError(
-            f"engine_url is for models whose visual tokens are built here, and those of {name} are "
+            f"an engine is for models whose visual tokens are built here, and those of {name} are "
             "its own: serve the whole model, and ask it as vllm:NAME"
         )
-    return RemoteTokens(llm, url)
+    if options.engine_url is not None:
+        return RemoteTokens(llm, options.engine_url)
+    return VllmTokens(llm, folder)
 
 
 class FramesOnly:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -13,6 +13,8 @@ from free_video_llm.errors import ConfigError, MissingExtraError, one_of, shown
 from free_video_llm.llm.chat import MAX_PIXELS, PictureLimits
 from free_video_llm.llm.prompts import check_mode
 
+#: How a server is shown frames, in the order of how often it is sent each as a video's.
+FramesAs = Literal["pictures", "video", "video-twice"]
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 #: What looks, and the last step, keep their precision.
 _NOT_QUANTISED = ("vision_tower", "vision_model", "visual", "multi_modal_projector", "connector",
@@ -39,9 +41,14 @@ class LoadOptions:
         base_url: of the server, for a model behind one (`openai:NAME`); None takes the usual one.
         engine_url: of a vLLM server that decodes our visual tokens with the language model alone
             (`llm/remote_tokens.py`); None decodes here.
+        engine: "vllm" decodes them by vLLM in this process (`llm/vllm_engine.py`), where it is
+            installed; None by transformers.
         max_images: pictures that a picture model is sent at most; None for as many as a plan keeps.
         max_pixels: of one of them, None being 768 × 768; and of a frame whose tokens a Qwen-VL
             makes, None being 448 × 448.
+        frames_as: "pictures", each after its time; or for a vLLM server whose model reads videos
+            "video": whole frames with their places in the clip, as one video; "video-twice": each
+            of them twice, for models that make one of every two neighbours (Qwen-VL).
         level: "tokens" or "pictures", for models that can be asked either way; None takes tokens
             where we can select them.
     """
@@ -57,8 +64,10 @@ class LoadOptions:
     conv_mode: str | None = None
     base_url: str | None = None
     engine_url: str | None = None
+    engine: Literal["vllm"] | None = None
     max_images: int | None = None
     max_pixels: int | None = None
+    frames_as: FramesAs = "pictures"
     level: Literal["tokens", "pictures"] | None = None
 
     def __post_init__(self) -> None:
@@ -93,6 +102,11 @@ class LoadOptions:
                 raise ConfigError(f"{name} is an address, not {shown(getattr(self, name))}")
         if self.level is not None:
             one_of("level", self.level, ("tokens", "pictures"), ConfigError)
+        if self.engine is not None:
+            one_of("engine", self.engine, ("vllm",), ConfigError)
+        if self.engine is not None and self.engine_url is not None:
+            raise ConfigError("choose engine or engine_url, not both")
+        one_of("frames_as", self.frames_as, get_args(FramesAs), ConfigError)
         for name, least in (("max_images", 1), ("max_pixels", 1024)):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -103,7 +117,11 @@ class LoadOptions:
 
     def picture_limits(self) -> PictureLimits:
         """What a picture model is sent at most."""
-        return PictureLimits(max_images=self.max_images, max_pixels=self.max_pixels or MAX_PIXELS)
+        return PictureLimits(
+            max_images=self.max_images,
+            max_pixels=self.max_pixels or MAX_PIXELS,
+            as_video=get_args(FramesAs).index(self.frames_as),
+        )
 
     def torch_dtype(self) -> torch.dtype:
         if self.dtype is not None:
