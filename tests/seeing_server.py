@@ -66,7 +66,7 @@ def frames_in(body: dict[str, Any]) -> tuple[list[np.ndarray], dict[str, Any]]:
     places = about["frames_indices"]
     assert len(places) == len(found)
     assert places == sorted(places)
-    assert 0 <= places[0]
+    assert places[0] >= 0
     assert places[-1] < about["total_num_frames"]
     return found, about
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from free_video_llm import ConfigError, VideoLLM
 from free_video_llm.cli.main import main
-from free_video_llm.errors import ModelServerError
+from free_video_llm.errors import MissingExtraError, ModelServerError
 from free_video_llm.models.folder import TINY
 
 pytest.importorskip("openai", reason="the extra server is not installed")
@@ -120,6 +121,14 @@ def test_follow_ups_are_told_in_words(engine):
     assert "".join(pieces) == first.text
     assert "Answer: " in chat.ask(QUESTIONS[1]).prompt
     assert chat.computed is None
+
+
+def test_an_engine_here_wants_vllm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(MissingExtraError, match="needs vLLM in this environment"):
+        VideoLLM.from_pretrained("tiny", engine="vllm")
+    with pytest.raises(ConfigError, match="engine or engine_url, not both"):
+        VideoLLM.from_pretrained("tiny", engine="vllm", engine_url="http://127.0.0.1:9/v1")
 
 
 def test_what_cannot_be_done(engine, tmp_path):

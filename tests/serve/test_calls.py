@@ -95,7 +95,7 @@ WRONG = {
         400,
         "messages.0",
     ),
-    "no video": ({"messages": [message("user", "What?")]}, 400, "no video"),
+    "no video": ({"messages": [message("user", "What?")], "fvl": {"fps": 1}}, 400, "no video"),
     "no question": (asked(" "), 400, "no question"),
     "the assistant last": (last_is_the_assistant(), 400, "last message"),
     "two videos": (two_videos(), 400, "about one video"),

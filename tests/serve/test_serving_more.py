@@ -129,3 +129,65 @@ def test_wrong_options(options, keys, said, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_without_a_video_the_model_is_asked_in_words_alone():
+    """As chat programs do, for a title say; options that say something of a video want one."""
+    with model_server(script=lambda user, before: f"ok:{user[-5:]}") as behind:
+        llm = VideoLLM.from_pretrained("openai:m", base_url=f"{behind.url}/v1", scorer="tiny")
+        with serving(llm, models=("m",)) as made:
+            client = openai.OpenAI(base_url=f"{made.url}/v1", api_key="none", max_retries=0)
+            messages = [{"role": "user", "content": "A title?"}]
+            reply = client.chat.completions.create(model="m", messages=messages)
+            pieces = client.chat.completions.create(model="m", messages=messages, stream=True)
+            streamed = "".join(c.choices[0].delta.content or "" for c in pieces)
+            with pytest.raises(openai.BadRequestError, match="there is no video"):
+                client.chat.completions.create(
+                    model="m", messages=messages, extra_body={"fvl": {"fps": 1}}
+                )
+    assert reply.choices[0].message.content == streamed == "itle?"
+    assert (reply.fvl["pictures"], reply.fvl["kept_seconds"]) == (0, [])
+    assert behind.seen[0]["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "A title?"}]}
+    ]
+
+
+def test_words_alone_by_a_model_here():
+    with serving(VideoLLM.from_pretrained("tiny"), models=("tiny",)) as made:
+        client = openai.OpenAI(base_url=f"{made.url}/v1", api_key="none", max_retries=0)
+        turns = [
+            {"role": "user", "content": "What color is the star?"},
+            {"role": "assistant", "content": "red"},
+            {"role": "user", "content": "And the moon?"},
+        ]
+        reply = client.chat.completions.create(model="tiny", messages=turns)
+    assert reply.choices[0].message.content
+    assert reply.usage.visual_tokens == 0
+    assert reply.usage.prompt_tokens > 0
+
+
+@pytest.mark.skipif(
+    "FVL_JUDGE_URL" not in os.environ,
+    reason="set FVL_JUDGE_URL to a real llama.cpp server (tests/evaluation/real_judge_server.py)",
+)
+def test_before_a_real_llama_cpp():
+    """SmolLM2 behind llama.cpp's own server: words go through and come back, whole and in pieces;
+    that it sees no pictures is said in one line."""
+    name, url = os.environ.get("FVL_JUDGE_MODEL", "smollm2"), os.environ["FVL_JUDGE_URL"]
+    llm = VideoLLM.from_pretrained(f"openai:{name}", base_url=url, scorer="tiny")
+    with serving(llm, models=("m",), plan="prompt-3") as made:
+        client = openai.OpenAI(base_url=f"{made.url}/v1", api_key="none", max_retries=0)
+        messages = [{"role": "user", "content": "What is the capital of France?"}]
+        how = {"model": "m", "messages": messages, "max_tokens": 12, "seed": 1}
+        reply = client.chat.completions.create(**how)
+        pieces = client.chat.completions.create(**how, stream=True)
+        streamed = "".join(c.choices[0].delta.content or "" for c in pieces)
+        with pytest.raises(openai.APIStatusError, match=r"image|multimodal|mmproj") as refused:
+            client.chat.completions.create(**{**asked("What color?"), "model": "m"})
+    direct = openai.OpenAI(base_url=url, api_key="none").chat.completions.create(
+        **{**how, "model": name}, temperature=0
+    )
+    assert reply.choices[0].message.content == direct.choices[0].message.content.strip()
+    assert streamed == reply.choices[0].message.content
+    assert reply.usage.completion_tokens > 1
+    assert "\n" not in refused.value.body["message"]

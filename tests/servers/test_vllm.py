@@ -66,3 +66,38 @@ def test_our_tokens_give_the_same_ids_there(tmp_path: Path):
         same += one.token_ids == other.token_ids
     print(f"{same} of {len(rows)} with equal ids")
     assert same == len(rows) == 20
+
+
+QWEN_URL = os.environ.get("FVL_VLLM_QWEN_URL")
+
+
+@pytest.mark.skipif(QWEN_URL is None, reason="no FVL_VLLM_QWEN_URL: make test-vllm starts a server")
+@pytest.mark.parametrize("frames_as", ["video", "video-twice"])
+def test_frames_as_a_video_keep_their_seconds(frames_as: str):
+    """In the prompt that vLLM and transformers' processor make of the frames. A random Qwen3-VL
+    reads a time before every two frames: their mean, where they are two."""
+    import re
+
+    from transformers import PreTrainedTokenizerFast
+
+    from free_video_llm import VideoLLM
+
+    llm = VideoLLM.from_pretrained(
+        "openai:qwen", base_url=QWEN_URL, scorer="tiny", max_pixels=128 * 128, frames_as=frames_as
+    )
+    sent, create = [], llm.language_model._client.chat.completions.create
+
+    def with_ids(**request):  # type: ignore[no-untyped-def]
+        request["extra_body"] = {**request["extra_body"], "return_token_ids": True}
+        sent.append(create(**request))
+        return sent[-1]
+
+    llm.language_model._client.chat.completions.create = with_ids
+    video = llm.watch("sample:needle", frames=20)
+    answer = video.ask("What color is the diamond?", plan="prompt-3", max_new_tokens=2)
+    kept = sorted(k.second for part in answer.evidence.pathways for k in part.kept)
+    if frames_as == "video":  # three frames, the last of them again
+        kept = [(kept[0] + kept[1]) / 2, kept[2]]
+    words = PreTrainedTokenizerFast.from_pretrained("build/qwen").decode(sent[0].prompt_token_ids)
+    read = [float(second) for second in re.findall(r"<([\d.]+) seconds>", words)]
+    assert read == pytest.approx(kept, abs=0.051)

@@ -103,7 +103,8 @@ def main() -> None:
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
             "--served-model-name", "qwen", "--dtype", "float32", "--max-model-len", "4096",
             "--gpu-memory-utilization", "0.2", "--limit-mm-per-prompt",
-            '{"video": 1, "image": 8}', "--enforce-eager", "--trust-request-mm-kwargs", "--host", "127.0.0.1", "--port", port,
+            '{"video": 1, "image": 8}', "--enforce-eager", "--trust-request-mm-kwargs",
+            "--host", "127.0.0.1", "--port", port,
         ],
     )  # fmt: skip
 

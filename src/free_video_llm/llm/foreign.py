@@ -37,7 +37,7 @@ class ForeignLLM(ImageLLM):
         decoding: Decoding | None = None,
         stop: Sequence[str] = (),
     ) -> list[Generation]:
-        """Answers in the order of the prompts. Raises as `ImageLLM.generate` and `decode_prompts` do."""
+        """Answers in their order. Raises as `ImageLLM.generate` and `decode_prompts` do."""
         decoding = decoding or Decoding()
         if decoding.num_beams != 1:
             raise ConfigError("num_beams is not what a vLLM engine does: leave it out")

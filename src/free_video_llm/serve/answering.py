@@ -32,7 +32,11 @@ def answer_together(llm: VideoLLM, videos: Sequence[Video], calls: Sequence[Call
     ]
     ready = look(llm.towers, pairs, [call.options for call in calls], plan)
     asked = [
-        replace(one, question=in_words(call.said, call.reads))
+        replace(
+            one,
+            question=in_words(call.said, call.reads),
+            tokens=one.tokens if call.addresses else one.tokens.without(),
+        )
         for one, call in zip(ready, calls, strict=True)
     ]
     answers = answer_all(
@@ -56,8 +60,8 @@ def answer_alone(
     cancelled: threading.Event,
 ) -> Answer:
     """The answer to one call, its text given out as it is made; where a call has options, which are
-    chosen among at the end, as a whole."""
-    if call.options:
+    chosen among at the end, or is about no video, as a whole."""
+    if call.options or not call.addresses:
         (answer,) = answer_together(llm, [video], [call])
         on_text(answer.text)
         return answer

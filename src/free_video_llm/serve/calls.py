@@ -78,6 +78,11 @@ class _Options(_Strict):
     evidence: bool = False
 
 
+#: Options that say something of a video.
+_OF_A_VIDEO = {"plan", "frames", "fps", "max_candidates", "start", "end", "ranges", "search",
+               "subtitles", "evidence"}  # fmt: skip
+
+
 class _StreamOptions(_Loose):
     include_usage: bool = False
 
@@ -120,7 +125,8 @@ class Call:
 
     Attributes:
         model: one of those on offer.
-        addresses: of one video, or of pictures in order.
+        addresses: of one video, or of pictures in order; none where the model is asked in words
+            alone.
         pictures: whether they are pictures.
         question: frames are chosen for it.
         instructions: that the model reads before it.
@@ -171,6 +177,12 @@ def _call(body: _Body, settings: Settings) -> Call:
         except ConfigError as error:
             raise Refusal(404, str(error), param="model", code="model_not_found") from None
     question, said, addresses, pictures = _read_messages(body.messages, bounds)
+    if not addresses and ours.model_fields_set & _OF_A_VIDEO:
+        raise Refusal(
+            400,
+            "there is no video: add {'type': 'video_url', 'video_url': {'url': …}} to the question",
+            param="messages",
+        )
     instructions = "\n".join(
         _text_of(m) for m in body.messages if m.role in ("system", "developer")
     ).strip()
@@ -263,12 +275,6 @@ def _read_messages(
         raise Refusal(
             400,
             "a conversation is about one video, or about pictures: ask about others by themselves",
-            param="messages",
-        )
-    if not videos and not pictures:
-        raise Refusal(
-            400,
-            "there is no video: add {'type': 'video_url', 'video_url': {'url': …}} to the question",
             param="messages",
         )
     if len(pictures) > bounds.pictures:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from free_video_llm.answer import Answer
 from free_video_llm.errors import VideoError
 from free_video_llm.pipeline import Video, VideoLLM
@@ -28,6 +30,9 @@ from free_video_llm.video.fetch import Fetched, fetch
 from free_video_llm.web.models import Models
 
 log = logging.getLogger(__name__)
+
+#: In the place of a video where a model is asked in words alone: nothing of it reaches the model.
+NOTHING = np.zeros((1, 32, 32, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ class Engine:
 
         def watch() -> Video:
             return llm.watch(
-                source.path,
+                source.path if job.call.addresses else NOTHING,
                 frames=sampling.frames,
                 fps=sampling.fps,
                 max_candidates=sampling.max_candidates,

@@ -61,7 +61,10 @@ class Sources:
         )
 
     def locate(self, addresses: Sequence[str], *, pictures: bool) -> Located:
-        """One video, or pictures as one. Raises Refusal or VideoError."""
+        """One video, or pictures as one; nothing where there are no addresses. Raises Refusal or
+        VideoError."""
+        if not addresses:
+            return Located("", "words", "no video")
         if len(addresses) == 1:
             found = self._find(addresses[0])
             return _with_ending(found) if pictures and found.held else found
