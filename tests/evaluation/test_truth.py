@@ -65,9 +65,16 @@ def test_an_overview_counts_only_where_it_is_all():
     alone = both | {"pathways": both["pathways"][1:]}
     score = score_evidence(alone, Truth(((2.0, 4.0),)))
     assert score.hit
-    assert score.precision == 0.4
+    assert score.precision == 0.2  # the frame of 4 s begins where the moment ends
     assert score.time_iou == pytest.approx(0.2)
     assert score_evidence(both | {"pathways": []}, Truth(((2.0, 4.0),))) is None
+
+
+@pytest.mark.parametrize(("second", "hit"), [(2.333, True), (2.3333334, True), (3.333, False)])
+def test_a_frame_at_a_moment_s_edge(second: float, hit: bool):
+    """Times of sevenths and thirds are not the same to the last bit wherever they come from."""
+    score = score_evidence(evidence(second), Truth(((7 / 3, 10 / 3),)))
+    assert score.hit == hit
 
 
 def test_a_moment_of_one_frame_is_met_nearby():

@@ -18,6 +18,8 @@ Box = tuple[float, float, float, float]
 #: Seconds within which a kept frame meets a moment that is a single frame, as LV-Haystack's own
 #: measure has it (arXiv 2504.02259).
 NEAR = 5.0
+#: Seconds by which times that are the same may differ: rows have them in milliseconds.
+ROUNDING = 1e-3
 #: Seconds within which a true box is that of a kept frame.
 SAME_FRAME = 0.5
 
@@ -85,7 +87,11 @@ def score_evidence(evidence: Mapping[str, Any], truth: Truth) -> EvidenceScore |
 
 
 def _lies_in(second: float, moments: Sequence[Interval]) -> bool:
-    return any(start <= second <= end for start, end in _widened(moments))
+    """A frame that begins when a moment ends is none of it."""
+    return any(
+        start - ROUNDING <= second < end - ROUNDING if end > start else abs(second - start) <= NEAR
+        for start, end in moments
+    )
 
 
 def _widened(moments: Sequence[Interval]) -> list[Interval]:
