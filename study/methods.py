@@ -56,7 +56,7 @@ REDUCERS = tuple(
 )
 PRESETS = tuple(
     Method("preset", name, name)
-    for name in ("paper", "paper-small", "slowfast", "uniform", "lean", "global")
+    for name in ("paper", "paper-small", "slowfast", "uniform", "lean", "moment", "global")
 )
 METHODS = (*SELECTORS, *REGIONS, *REDUCERS, *PRESETS)
 
@@ -70,6 +70,7 @@ LONG = tuple(
         ("prompt:4", f"f=prompt:4/{_SQUARE}"),
         ("bolt:4", f"f=bolt:4/{_SQUARE}"),
         ("long", "long"),
+        ("moment", "moment"),
         ("paper", "paper"),
     )
 )

@@ -264,30 +264,37 @@ def verdicts(short: dict[str, World], long: tuple[World, dict[str, float]] | Non
             )
         )
     if long is not None:
-        cells, watching = long
-        ours = cells["long", "search 0.1"]
-        theirs = cells["f=uniform:6/spatial_2d_max_pool", "50 even"]
-        lines.append(
+        lines += long_verdicts(*long)
+    return [*lines, "", *losses(short)]
+
+
+def long_verdicts(cells: World, watching: dict[str, float]) -> list[str]:
+    """The same of long clips, by the two presets that are for them."""
+    lines = []
+    for preset, equal in (("long", "uniform:6"), ("moment", "uniform:4")):
+        ours = cells[preset, "search 0.1"]
+        theirs = cells[f"f={equal}/spatial_2d_max_pool", "50 even"]
+        value, hit = ours.share.value or 0, ours.mean("hit") or 0.0
+        lines += [
             promise(
-                "long: `long` with `--search` better than uniform at equal tokens",
+                f"long: `{preset}` ({ours.tokens:.0f} tokens) with `--search` better than uniform "
+                "at equal tokens",
                 difference(ours, theirs),
                 above=True,
-            )
-        )
-        value = ours.share.value or 0
-        hit = ours.mean("hit") or 0.0
-        ratio = watching["search 0.1"] / watching["1 a second"]
-        lines += [
-            f"- long: right in 95 % or more: {percent(ours.share)} %; "
+            ),
+            f"- long: `{preset}` right in 95 % or more: {percent(ours.share)} %; "
             f"{'yes' if value >= 0.95 else '**no**'}.",
-            f"- long: a kept frame shows it in 95 % or more: {100 * hit:.1f} %; "
+            f"- long: a kept frame of `{preset}` shows it in 95 % or more: {100 * hit:.1f} %; "
             f"{'yes' if hit >= 0.95 else '**no**'}.",
-            f"- long: at most a tenth of the candidates scored: {ours.scored:.0f} of 600; "
-            f"{'yes' if ours.scored <= 60 else '**no**'}.",
-            f"- long: watched in at most a quarter of the time of scoring all: {ratio:.2f}; "
-            f"{'yes' if ratio <= 0.25 else '**no**'}.",
         ]
-    return [*lines, "", *losses(short)]
+    ratio = watching["search 0.1"] / watching["1 a second"]
+    return [
+        *lines,
+        f"- long: at most a tenth of the candidates scored: {ours.scored:.0f} of 600; "
+        f"{'yes' if ours.scored <= 60 else '**no**'}.",
+        f"- long: watched in at most a quarter of the time of scoring all: {ratio:.2f}; "
+        f"{'yes' if ratio <= 0.25 else '**no**'}.",
+    ]
 
 
 def losses(short: dict[str, World]) -> list[str]:

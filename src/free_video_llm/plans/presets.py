@@ -129,6 +129,12 @@ _TABLE: tuple[tuple[str, tuple[Pathway, ...], str, str], ...] = (
         "this project",
     ),
     (
+        "moment",
+        (_pathway("frame", _prompt(1), "concat"),),
+        "the one frame nearest to the question, at full detail: for what is seen briefly",
+        "this project",
+    ),
+    (
         "global",
         (_pathway("slow", Select(kind="gate", count=8), _SQUARE),),
         "8 frames, uniform unless some stand out: for questions about a whole clip",
