@@ -362,8 +362,11 @@ On real sets the field reports the same direction for question-guided frames in 
 arXiv 2502.21271; BOLT, arXiv 2503.21483; Q-Frame, arXiv 2506.22139; FOCUS, arXiv 2510.27280: gains
 over uniform on LongVideoBench and Video-MME), and little or none for short clips whose questions
 any frame answers. So the default stays `paper`; `lean` is for questions about something that is to
-be seen, where tokens count; `long` with `--search` for moments in long videos; `global` or
-`uniform` for questions about a whole clip. No trained model was run for this page."""
+be seen, where tokens count; `long` with `--search` for moments in long videos, and `moment` where a
+single frame answers. That one frame at full detail does better here than four in a quarter of it
+is this world's: its questions are about one thing in one frame, and `tiny` mixes up what it sees in
+several; published figures for long videos rise with the frames. `global` or `uniform` are for
+questions about a whole clip. No trained model was run for this page."""
 ]
 
 

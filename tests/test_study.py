@@ -132,8 +132,10 @@ def test_the_page_says_where_ours_loses(study, ours: bool, tmp_path: Path):
     page = study["report"].page(tmp_path)
     verdict = "yes" if ours else "**no**"
     assert f"needle: `lean` better than uniform at equal tokens: {'+' if ours else '−'}" in page
-    line = next(x for x in page.splitlines() if "long: `long` with `--search` better" in x)
-    assert line.endswith(f"{verdict}.")
+    for preset in ("`long` (216 tokens)", "`moment` (144 tokens)"):
+        start = f"- long: {preset} with `--search` better"
+        line = next(x for x in page.splitlines() if x.startswith(start))
+        assert line.endswith(f"{verdict}.")
     assert "at most a tenth of the candidates scored: 60 of 600; yes." in page
     assert "of scoring all: 0.20; yes." in page
     assert "| 25.0 [" in page

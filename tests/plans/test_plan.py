@@ -45,6 +45,7 @@ def one(pool: Pool, crop: Crop | None = None, rules: str = "corrected", **select
         ("lean", 576),
         ("global", 1152),
         ("long", 864),
+        ("moment", 576),
     ],
 )
 def test_presets_have_the_published_token_counts(name, tokens, rules):
@@ -54,7 +55,7 @@ def test_presets_have_the_published_token_counts(name, tokens, rules):
 
 
 def test_every_preset_is_counted_above():
-    assert len(PRESETS) == 14
+    assert len(PRESETS) == 15
     assert all(preset.plan.name == name for name, preset in PRESETS.items())
 
 

@@ -62,11 +62,13 @@ def test_each_tower_sees_each_frame_once(golden: Path, checkpoint: str, towers: 
                 passes.clear()
                 video = llm.watch(frames)
                 video.perceive("what is it?", plan)
-                kept = 1 if name == "single-frame" else len(frames)  # the others keep both
+                one = name in ("single-frame", "moment")  # the others keep both
+                kept = 1 if one else len(frames)
                 assert sum(passes) == len(frames) + (towers - 1) * kept, (name, rules)
                 passes.clear()
                 video.perceive("and where is it now?", plan)
-                assert sum(passes) == 0, (name, rules)
+                other = (towers - 1) * (name == "moment")  # its one frame may be another now
+                assert sum(passes) <= other, (name, rules)
         passes.clear()
         llm.watch(frames).ask("what is it?", plan="paper@released", max_new_tokens=2)
         assert sum(passes) == towers * len(frames)
