@@ -43,6 +43,7 @@ svg .end { text-anchor: end }
 .frames figcaption { font-size: .8rem; opacity: .8 }
 .both { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
   gap: 0 1.5rem }
+.both > div { min-width: 0 } .both svg { min-width: 28rem } .both svg text { font-size: 12px }
 """
 _WIDTH, _LANE = 720.0, 26.0
 #: Where the time begins and ends in a timeline, and how large a frame is in it.
