@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from free_video_llm.cli import common
+from free_video_llm.cli import common, progress
 from free_video_llm.cli.main import main
 
 STAR = "What color is the star?"
@@ -91,3 +93,56 @@ def test_tables_fold_within_a_terminal(monkeypatch):
     assert "\x1b[1m" in lines[0]
     assert all(len(line) <= 40 for line in plain)
     assert sum(line.count("x") for line in plain) == 90
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def plain(self) -> str:
+        """What was written, without colours and moves of the cursor."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue())
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that progress reads, as a list of one."""
+    now = [50.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    return now
+
+
+def test_steps_of_a_video_are_shown_once_they_take_long(monkeypatch, clock):
+    monkeypatch.setattr(progress.sys, "stderr", terminal := Terminal())
+    with progress.WatchBars() as bars:
+        bars("decode", 1, 50)
+        assert terminal.getvalue() == ""  # most are over within a second
+        clock[0] += 2.0
+        bars("decode", 10, 50)
+        bars("encode", 5, 50)
+        bars("fetch", 3_000_000, 0)  # a server that does not say how much there is
+        bars._bars._live.refresh()
+        shown = terminal.plain()
+    for said in ("reading frames", "10/50 frames", "looking at frames", "5/50 frames", "3.0 MB"):
+        assert said in shown
+    assert terminal.getvalue().endswith("\x1b[2K")  # and the bars are gone
+
+
+def test_steps_of_a_video_leave_a_pipe_alone(capsys, clock):
+    with progress.WatchBars() as bars:
+        for done in range(5):
+            clock[0] += 2.0
+            bars("decode", done, 5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_printed_beside_a_bar_stays_in_its_pipe(monkeypatch, capsys, clock):
+    monkeypatch.setattr(progress.sys, "stderr", terminal := Terminal())
+    with progress.Bar("videos") as bar:
+        clock[0] += 2.0
+        bar(1, 4)
+        print("a row")
+    assert capsys.readouterr().out == "a row\n"
+    assert "a row" not in terminal.getvalue()

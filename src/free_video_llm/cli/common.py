@@ -1,4 +1,4 @@
-"""What several subcommands share: model and plan options, progress bars, durations."""
+"""What several subcommands share: model and plan options, tables, durations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from free_video_llm import samples
+from free_video_llm.cli.progress import WatchBars
 from free_video_llm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def watch(
             "a real one with --model, e.g. --model llava-hf/llava-v1.6-vicuna-7b-hf (fvl models)",
             file=sys.stderr,
         )
-    with Bars() as bars:
+    with WatchBars() as bars:
         return llm.watch(
             source,
             frames=options.frames,
@@ -310,45 +311,6 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
     return value
-
-
-class Bars:
-    """Progress bars on stderr, one for each step; shown where a step takes over a second."""
-
-    _WORDS = {  # noqa: RUF012
-        "fetch": "fetching",
-        "decode": "reading frames",
-        "encode": "looking at frames",
-    }
-
-    def __init__(self) -> None:
-        self._bars: dict[str, Any] = {}
-
-    def __enter__(self) -> Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for what in list(self._bars):
-            self._bars.pop(what).close()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        # Frames are read while the towers look at those before them: two bars at once.
-        if what not in self._bars:
-            self._bars[what] = tqdm(
-                total=total,
-                desc=self._WORDS.get(what, what),
-                unit="B" if what == "fetch" else "frame",
-                unit_scale=what == "fetch",
-                delay=1,
-                leave=False,
-                disable=None,
-                file=sys.stderr,
-            )
-        bar = self._bars[what]
-        bar.total = total
-        bar.update(done - bar.n)
 
 
 def clock(seconds: float) -> str:

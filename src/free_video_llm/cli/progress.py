@@ -1,10 +1,11 @@
-"""Progress of the evaluation on stderr: a bar on a terminal, else a line now and then."""
+"""Progress on stderr: bars by Rich on a terminal, elsewhere a line now and then or nothing."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,13 +15,53 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines in a log.
 LINE_EVERY = 30.0
-#: As tqdm's own, but a slow pace too is so many a second.
-_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+#: Seconds before steps of a single video are shown: most are over by then.
+PATIENCE = 1.0
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+class _Bars:
+    """Bars on a terminal, one for each step of a name; gone when they are closed."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Live
+
+        self._live = Live(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=40),
+            TextColumn("{task.fields[count]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("<", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            get_time=lambda: time.monotonic(),  # one clock for the pace and the time left
+            # Lines printed beside a bar go above it; a pipe must not end on the terminal.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._tasks: dict[str, Any] = {}
+        self._live.start()
+
+    def show(
+        self, name: str, done: int, total: int | None, *, count: str, note: str, before: int = 0
+    ) -> None:
+        """How far a step is. What was done `before` these bars counts for no pace."""
+        if name not in self._tasks:
+            self._tasks[name] = self._live.add_task(
+                name, total=total, completed=before, count=count, note=note
+            )
+        self._live.update(self._tasks[name], completed=done, total=total, count=count, note=note)
+
+    def close(self) -> None:
+        """Take the bars from the terminal."""
+        self._live.stop()
 
 
 class _Shown:
@@ -29,42 +70,37 @@ class _Shown:
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
-        self._bar: Any = None
+        self._bars: _Bars | None = None
         self._begun = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._bars is not None:
+            self._bars.close()
 
     def _show(self, done: int, total: int, before: int, label: str = "", note: str = "") -> None:
+        now = time.monotonic()
+        pace = (done - before) / (now - self._begun) if now > self._begun else 0.0
         if sys.stderr.isatty():
-            self._show_bar(done, total, before, label, note)
-        elif time.monotonic() - self._told >= LINE_EVERY:
-            self._told = time.monotonic()
-            pace = (done - before) / (self._told - self._begun)
+            self._bars = self._bars or _Bars()
+            words = [f"{pace:.2f} {self._unit}/s"] if pace else []
+            words += [note] if note else []
+            self._bars.show(
+                label or self._unit,
+                done,
+                total,
+                count=f"{done:,}/{total:,}",
+                note=", ".join(words),
+                before=before,
+            )
+        elif now - self._told >= LINE_EVERY:
+            self._told = now
             left = f", {pace:.2f}/s, {_duration((total - done) / pace)} left" if pace else ""
             words = [label + ":"] if label else []
             words.append(f"{done:,} of {total:,} {self._unit}{left}{', ' + note if note else ''}")
             print(" ".join(words), file=sys.stderr, flush=True)
-
-    def _show_bar(self, done: int, total: int, before: int, label: str, note: str) -> None:
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=total,
-                initial=before,
-                unit=f" {self._unit}",
-                leave=False,
-                file=sys.stderr,
-                bar_format=_BAR,
-            )
-        self._bar.set_description(label or None, refresh=False)
-        self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update(done - self._bar.n)
 
 
 class Bar(_Shown):
@@ -84,6 +120,46 @@ class RunBar(_Shown):
         note = f"{progress.failed:,} failed" if progress.failed else ""
         before = progress.done - progress.new
         self._show(progress.done, progress.wanted, before, progress.set, note)
+
+
+class WatchBars:
+    """Called with a step of watching a video, how much is done, and of how much; shown on a
+    terminal where the steps take over a second."""
+
+    def __init__(self) -> None:
+        self._bars: _Bars | None = None
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.close()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        late = time.monotonic() - self._begun > PATIENCE
+        if self._bars is None and (not late or not sys.stderr.isatty()):
+            return
+        # Frames are read while the towers look at those before them: two bars at once.
+        self._bars = self._bars or _Bars()
+        name, count = _STEPS.get(what, (what, _frames))
+        self._bars.show(name, done, total or None, count=count(done, total), note="")
+
+
+def _frames(done: int, total: int) -> str:
+    return f"{done:,}/{total:,} frames" if total else f"{done:,} frames"
+
+
+def _bytes(done: int, total: int) -> str:
+    return f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
+
+
+_STEPS: dict[str, tuple[str, Callable[[int, int], str]]] = {
+    "fetch": ("fetching", _bytes),
+    "decode": ("reading frames", _frames),
+    "encode": ("looking at frames", _frames),
+}
 
 
 def _duration(seconds: float) -> str:
