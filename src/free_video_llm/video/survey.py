@@ -24,13 +24,16 @@ AROUND = 9
 
 def small_pictures(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     """Means of CELLS × CELLS cells: uint8 [n,S,S,3], S at least CELLS, to float32 [n,CELLS²·3]."""
-    side = pixels.shape[1]
-    edges = np.linspace(0, side, CELLS + 1).round().astype(int)[:-1]
-    rows = np.add.reduceat(pixels, edges, axis=1, dtype=np.float32)
-    sums = np.add.reduceat(rows, edges, axis=2)
-    size = np.diff(np.append(edges, side)).astype(np.float32)
+    count, side = pixels.shape[:2]
+    edges = np.linspace(0, side, CELLS + 1).round().astype(int)
+    size = np.diff(edges).astype(np.float32)
+    # Sums by a product of matrices: a third of the time of reduceat, and as exact, since whole
+    # numbers below 2**24 are.
+    cell = np.repeat(np.eye(CELLS, dtype=np.float32), np.diff(edges), axis=1)  # [CELLS,S]
+    rows = cell @ pixels.reshape(count, side, side * 3).astype(np.float32)
+    sums = cell @ rows.reshape(count, CELLS, side, 3)
     means: FloatArray = sums / (size[:, None] * size[None, :])[None, :, :, None]
-    return means.reshape(len(pixels), -1)
+    return means.reshape(count, -1)
 
 
 def changes(small: FloatArray) -> FloatArray:
