@@ -40,12 +40,13 @@ SELECTORS = (
 )
 #: The four frames nearest to the question at full detail, cropped to a quarter: 144 tokens too.
 REGIONS = tuple(
-    Method("region", name, f"f=prompt:4/concat/{kind}:0.25")
+    Method("region", name, f"f=prompt:4/{kind}:0.25")
     for name, kind in (
-        ("window", "crop"),
-        ("mean-center", "mean-center"),
-        ("cells", "cells"),
-        ("middle", "center-crop"),
+        ("window", "concat/crop"),
+        ("window by the map", "windows"),
+        ("mean-center", "concat/mean-center"),
+        ("cells", "concat/cells"),
+        ("middle", "concat/center-crop"),
     )
 )
 #: All fifty frames, and the eight nearest to the question, reduced to 144 tokens.

@@ -216,7 +216,11 @@ def page(folder: Path) -> str:
         lines += [f"## {name.capitalize()}: {ABOUT[name]}", ""]
         lines += ["Selectors at 144 tokens (4 frames in 6 × 6):", ""]
         lines += plan_table(of_group(cells, "selector", 144), base)
-        lines += ["Regions of the 4 nearest frames, a quarter of each, 144 tokens:", ""]
+        lines += [
+            "Regions of the 4 nearest frames, 144 tokens: a quarter of each frame, or by `windows` "
+            "a quarter of all together:",
+            "",
+        ]
         lines += plan_table(
             of_group(cells, "region"), cells["f=prompt:4/concat/mean-center:0.25", ""]
         )
@@ -351,7 +355,8 @@ ANSWERS = [
   question costs neither.
 - *Near-duplicate frames.* `prompt` takes them, `prompt-diverse`, `dpp` and `peaks` do not: the
   tables say where that matters. In long clips it does.
-- *Region against centre crop, and against best cells.* The tables of regions.
+- *Region against centre crop, and against best cells.* The tables of regions. `cells` is what
+  several windows a frame come to at last; a window sized by its map is `windows`.
 - *Questions about time and about whole clips.* `global` asks for what is anywhere or nowhere.
   `tiny` was never taught to count or to order events, so nothing here says anything about those.
 - *Follow-ups.* All questions on a clip share its decoding and encoding.

@@ -17,6 +17,7 @@ from free_video_llm.plans.reducers.evs import evs
 from free_video_llm.plans.reducers.max_min import FLOOR, max_min
 from free_video_llm.plans.reducers.vcast import vcast
 from free_video_llm.plans.reducers.vidcom2 import vidcom2
+from free_video_llm.plans.reducers.windows import above_mean, windows
 
 REDUCERS = [method for method in POOLS if method.takes_share]
 
@@ -128,6 +129,49 @@ def test_max_min_takes_what_is_farthest_and_near_to_the_question(seed: int):
         for n in places.tolist()
     ]
     assert found == sorted(kept)
+
+
+def test_windows_are_as_large_as_what_is_near_to_the_question():
+    maps = torch.tensor(
+        [
+            [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 9], [0, 0, 0, 0]],
+            [[5, 5, 0, 0], [5, 5, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]],
+        ]
+    ).float()
+    values = states(0, frames=2, tokens=16)
+    found = windows(values, 5, maps.flatten(1))
+    assert [places.tolist() for places in found] == [[11], [0, 1, 4, 5]]
+    # One more than the windows need: the most relevant cell beside them.
+    found = windows(values, 6, maps.flatten(1))
+    assert [places.tolist() for places in found] == [[11], [0, 1, 4, 5, 14]]
+    # Nothing stands out: a window in the middle of each.
+    found = windows(values, 8, torch.ones(2, 16))
+    assert [places.tolist() for places in found] == [[5, 6, 9, 10]] * 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("count", [3, 10, 17, 40, 75])
+def test_windows_hold_the_greatest_share_that_there_is_room_for(seed: int, count: int):
+    frames, side = 3, 5
+    relevance = torch.rand(frames, side**2, generator=torch.Generator().manual_seed(seed)).double()
+    shares = [above_mean(frame.reshape(side, side).numpy()) for frame in relevance]
+    spans = [(a, b) for a in range(side) for b in range(a + 1, side + 1)]
+    held = [
+        [(float(s[t:b, x:r].sum()), (b - t) * (r - x)) for t, b in spans for x, r in spans]
+        for s in shares
+    ]
+
+    def cells(level: float) -> list[int]:
+        return [min(area for share, area in frame if share >= level - 1e-9) for frame in held]
+
+    fitting = [s for frame in held for s, _ in frame if sum(cells(s)) <= count]
+    least = max(fitting, default=0.0)
+    found = windows(states(0, frames, side**2), count, relevance)
+    assert sum(map(len, found)) == count
+    for share, places in zip(shares, found, strict=True):
+        assert float(share.flatten()[places.numpy()].sum()) >= least - 1e-9
+    if sum(cells(least)) == count:
+        assert [len(places) for places in found] == cells(least)
 
 
 def test_a_share_is_checked_written_and_read():

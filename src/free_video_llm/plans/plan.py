@@ -24,7 +24,7 @@ from free_video_llm.plans.methods import (
     PoolMethod,
     SelectorMethod,
 )
-from free_video_llm.plans.reducers import evs, max_min, vcast, vidcom2  # noqa: F401
+from free_video_llm.plans.reducers import evs, max_min, vcast, vidcom2, windows  # noqa: F401
 from free_video_llm.plans.selectors import aks, bolt, dpp, focus, gate, peaks  # noqa: F401
 
 Rules = Literal["corrected", "released"]
