@@ -229,16 +229,24 @@ class OurFrames(_Watching):
                 self._tell(str(group[0].source)[-200:], error)
                 continue
             for asked in group:
-                evidence = video.find(asked.text, plan=self.plan)
-                pictures, _ = pictures_of(evidence, self.plan, self._limits)
-                content: list[dict[str, Any]] = []
-                for picture in pictures:
-                    content.append({"type": "text", "text": picture.words})
-                    content.append({"type": "image", "url": Image.fromarray(picture.pixels)})
-                content.append({"type": "text", "text": asked.text})
-                shown[asked.place] = self._with(requests[asked.place], content)
+                try:
+                    content = self._content(video, asked)
+                except Exception as error:
+                    self._tell(str(asked.source)[-200:], error)
+                else:
+                    shown[asked.place] = self._with(requests[asked.place], content)
         answers: list[Any] = self.inner.generate_until(shown)
         return answers
+
+    def _content(self, video: Video, asked: Asked) -> list[dict[str, Any]]:
+        """The parts of a message: each picture after its time, the question last."""
+        evidence = video.find(asked.text, plan=self.plan)
+        pictures, _ = pictures_of(evidence, self.plan, self._limits)
+        parts: list[dict[str, Any]] = []
+        for picture in pictures:
+            parts.append({"type": "text", "text": picture.words})
+            parts.append({"type": "image", "url": Image.fromarray(picture.pixels)})
+        return [*parts, {"type": "text", "text": asked.text}]
 
     def _with(self, request: Instance, content: list[dict[str, Any]]) -> Instance:
         """A request whose messages are these, in the form that the other model takes."""
