@@ -297,7 +297,8 @@ def long_verdicts(cells: World, watching: dict[str, float]) -> list[str]:
         f"- long: at most a tenth of the candidates scored: {ours.scored:.0f} of 600; "
         f"{'yes' if ours.scored <= 60 else '**no**'}.",
         f"- long: watched in at most a quarter of the time of scoring all: {ratio:.2f}; "
-        f"{'yes' if ratio <= 0.25 else '**no**'}.",
+        f"{'yes' if ratio <= 0.25 else '**no**'}. This is with `tiny`, whose passes are cheap "
+        "beside decoding; with scorers of real sizes see `bench/search.py` and cost.md.",
     ]
 
 
