@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from free_video_llm.plans.methods import reducer
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     import torch
 
@@ -25,6 +24,7 @@ def windows(
     """Of states [T,N,C] `count`: in each frame's map of relevance, the smallest window that holds
     a share of what is above the map's mean, the same share in all frames and as large as there is
     room for. What is then left goes to the most relevant cells beside the windows."""
+    import numpy as np
     import torch
 
     frames, tokens, _ = states.shape
@@ -45,10 +45,13 @@ def above_mean(values: FloatArray) -> FloatArray:
     """What each cell of a map has above its mean, as shares of that; even where the map is flat.
 
     Examples:
+        >>> import numpy as np
         >>> above_mean(np.array([[0.0, 1.0], [0.0, 3.0]]))
         array([[0., 0.],
                [0., 1.]])
     """
+    import numpy as np
+
     above = np.maximum(values - values.mean(), 0)
     total = float(above.sum())
     return above / total if total > 1e-12 else np.full(values.shape, 1 / values.size)
@@ -58,6 +61,8 @@ def _frontier(shares: FloatArray) -> tuple[FloatArray, IntArray]:
     """For every number of cells from 1 on, the greatest share that a window of as many or fewer
     cells holds: float [N], and its top, left, rows and columns: int [N,4]. Of windows that hold
     the same, the smaller one, then the squarer one, then the one nearer to the middle."""
+    import numpy as np
+
     side = len(shares)
     corners = np.zeros((side + 1, side + 1))
     corners[1:, 1:] = shares.cumsum(0).cumsum(1)  # the integral image
@@ -84,6 +89,8 @@ def _frontier(shares: FloatArray) -> tuple[FloatArray, IntArray]:
 def _fitting(shares: list[FloatArray], count: int) -> list[int]:
     """For each frame the place on its frontier of the smallest window that holds a share, for the
     greatest share at which all windows together have no more than `count` cells."""
+    import numpy as np
+
     levels = np.unique(np.concatenate(shares))
     low, high = 0, len(levels)  # all frames' single best cells fit
     chosen = [0] * len(shares)
