@@ -15,6 +15,8 @@ FloatArray = npt.NDArray[np.float32]
 #: Cells along one side of the small pictures that are compared: coarse enough that grain averages
 #: out, fine enough for what is a tenth of the picture wide.
 CELLS = 16
+#: Values of small pictures that are summed together.
+AT_ONCE = 400_000
 #: Of the frames of a first look, the share that goes to stretches between the strongest changes;
 #: the others cut the longest stretches.
 OF_CHANGES = 0.9
@@ -27,11 +29,14 @@ def small_pictures(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     count, side = pixels.shape[:2]
     edges = np.linspace(0, side, CELLS + 1).round().astype(int)
     size = np.diff(edges).astype(np.float32)
-    # Sums by a product of matrices: a third of the time of reduceat, and as exact, since whole
-    # numbers below 2**24 are.
+    # Sums by a product of matrices: half the time of reduceat, and as exact, since whole numbers
+    # below 2**24 are. A few pictures at a time stay in a CPU's cache as floats.
     cell = np.repeat(np.eye(CELLS, dtype=np.float32), np.diff(edges), axis=1)  # [CELLS,S]
-    rows = cell @ pixels.reshape(count, side, side * 3).astype(np.float32)
-    sums = cell @ rows.reshape(count, CELLS, side, 3)
+    sums = np.empty((count, CELLS, CELLS, 3), np.float32)
+    step = max(1, AT_ONCE // (3 * side**2))
+    for start in range(0, count, step):
+        some = pixels[start : start + step].reshape(-1, side, side * 3).astype(np.float32)
+        sums[start : start + step] = cell @ (cell @ some).reshape(-1, CELLS, side, 3)
     means: FloatArray = sums / (size[:, None] * size[None, :])[None, :, :, None]
     return means.reshape(count, -1)
 
