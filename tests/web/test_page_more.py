@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +124,29 @@ def test_a_server_that_fetches_nothing(sessions, llm, clips):
     with pytest.raises(ConfigError, match="fetches no addresses"):
         closed.fetch(sessions.get("me"), f"{clips}/star.mp4")
     assert bounds.check_stretch("", " ") == ()
+
+
+def test_a_clip_of_ones_own_may_come_before_the_first_example(service, upload, monkeypatch, caplog):
+    from gradio import skip
+
+    from free_video_llm.web.handlers import Handlers
+
+    session, own = service.sessions.get("me"), str(upload("sample:star", "own.mp4"))
+    watch = service._watch
+
+    def watched(*asked: Any, **more: Any) -> Any:
+        found = watch(*asked, **more)
+        service.choose(session, own)  # while the example is answered
+        return found
+
+    monkeypatch.setattr(service, "_watch", watched)
+    page: Any = SimpleNamespace(session_hash="me")
+    with caplog.at_level("INFO"):
+        assert Handlers(service).arrive("tiny", "paper", 10, page) == (skip(),) * 3
+    assert session.clip is not None
+    assert str(session.clip.path) == own
+    told = [r for r in caplog.records if r.name == Handlers.__module__]
+    assert [(r.levelname, r.exc_info) for r in told] == [("INFO", None)]
 
 
 # --- in a browser ----------------------------------------------------------------------------
