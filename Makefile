@@ -38,7 +38,7 @@ test-lmms-eval:
 	$(LMMS)/bin/python tests/servers/lmms_needs.py > $(LMMS)/needs.txt
 	$(LMMS)/bin/python -m pip install --quiet --requirement $(LMMS)/needs.txt \
 		--editable '.[server]' 'pytest>=8,<10'
-	$(LMMS)/bin/python -m pytest -p no:doctest tests/servers/test_lmms_eval.py
+	$(LMMS)/bin/python -m pytest -o addopts= tests/servers/test_lmms_eval.py
 
 ## Style, types, format.
 lint: $(VENV)/.dev
