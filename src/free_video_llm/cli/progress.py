@@ -83,7 +83,8 @@ class _Shown:
     def _show(self, done: int, total: int, before: int, label: str = "", note: str = "") -> None:
         now = time.monotonic()
         pace = (done - before) / (now - self._begun) if now > self._begun else 0.0
-        if sys.stderr.isatty():
+        # While bars are shown, stderr is Rich's, which before its version 15 denies a terminal.
+        if self._bars is not None or sys.stderr.isatty():
             self._bars = self._bars or _Bars()
             words = [f"{pace:.2f} {self._unit}/s"] if pace else []
             words += [note] if note else []
