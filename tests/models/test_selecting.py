@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from selecting_files import KINDS, Kind, prompt_of, write_model
 
@@ -23,7 +24,19 @@ def made(request, tmp_path_factory) -> tuple[Kind, Any, VideoLLM]:
     kind = KINDS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     theirs = write_model(folder, kind)
-    return kind, theirs, VideoLLM.from_pretrained(folder, scorer="tiny", **kind.options)
+    try:
+        return kind, theirs, VideoLLM.from_pretrained(folder, scorer="tiny", **kind.options)
+    except ConfigError as error:
+        if "or newer" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+def test_a_transformers_that_cannot_is_told_so(tmp_path: Path, monkeypatch):
+    write_model(tmp_path, KINDS["smolvlm"])
+    monkeypatch.setattr(transformers, "__version__", "5.20.2")
+    with pytest.raises(ConfigError, match=r"transformers 5\.21 or newer, this is 5\.20\.2: upgr"):
+        VideoLLM.from_pretrained(tmp_path, scorer="tiny")
 
 
 def clip(size: int, count: int = 6) -> Frames:

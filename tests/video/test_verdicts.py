@@ -50,6 +50,9 @@ def test_a_whole_clip_is_not_warned_of(tmp_path):
         assert not any("damaged" in w for w in warnings)
 
 
+@pytest.mark.skipif(
+    int(av.__version__.split(".")[0]) < 16, reason="the FFmpeg of av 15 calls them damaged"
+)
 def test_an_encrypted_mp4_is_refused_as_such(tmp_path):
     scheme = {
         "encryption_scheme": "cenc-aes-ctr",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from free_video_llm.encoder.llm_tower import TokenTower
 from free_video_llm.encoder.tower import Towers
@@ -44,6 +45,8 @@ class SelectingFamily(ABC):
     model_types: tuple[str, ...]
     #: Whether `max_pixels` says how large its frames are; else they have one size.
     sized = False
+    #: The first transformers whose code takes this family's tokens as they are given to it.
+    since: tuple[int, int] = (5, 18)
 
     def reads(self, config: Mapping[str, Any]) -> bool:
         """Whether a config.json is of this family."""
@@ -70,6 +73,12 @@ class SelectingFamily(ABC):
         self, opened: OpenedToSelect, options: LoadOptions
     ) -> tuple[Towers, SelectedTokensLLM]:
         """The towers and the language model. Raises CheckpointError or ConfigError."""
+        if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < self.since:
+            raise ConfigError(
+                f"{self.name}'s tokens are selected with transformers "
+                f"{'.'.join(map(str, self.since))} or newer, this is {transformers.__version__}: "
+                "upgrade it, or take level=pictures"
+            )
         if options.conv_mode not in (None, CHAT) or options.rope_scaling_factor != 1:
             raise ConfigError(
                 "this model has a prompt and positions of its own: no conv_mode, no RoPE scaling"

@@ -29,6 +29,7 @@ class SmolVLM(SelectingFamily):
     name = "smolvlm"
     reads_words = "'smolvlm'"
     model_types = ("smolvlm",)
+    since = (5, 21)
 
     def tower(self, model: Any, opened: OpenedToSelect, options: LoadOptions) -> TokenTower:
         """See `SelectingFamily`."""
