@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 from selecting_files import KINDS, Kind, prompt_of, write_model
 
 from free_video_llm import ConfigError, Frames, PlanError, VideoLLM
+from free_video_llm.models import selecting
 
 QUESTION = "what is it ?"
 
@@ -34,7 +34,7 @@ def made(request, tmp_path_factory) -> tuple[Kind, Any, VideoLLM]:
 
 def test_a_transformers_that_cannot_is_told_so(tmp_path: Path, monkeypatch):
     write_model(tmp_path, KINDS["smolvlm"])
-    monkeypatch.setattr(transformers, "__version__", "5.20.2")
+    monkeypatch.setattr(selecting.transformers, "__version__", "5.20.2")
     with pytest.raises(ConfigError, match=r"transformers 5\.21 or newer, this is 5\.20\.2: upgr"):
         VideoLLM.from_pretrained(tmp_path, scorer="tiny")
 
