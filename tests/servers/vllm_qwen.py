@@ -10,13 +10,11 @@ that are sent as a video: `make test-vllm` asks for the prompt that they make of
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from vllm_tiny import without_compiled_torchvision
+from vllm_serving import serve
 
 MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
          "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")  # fmt: skip
@@ -92,22 +90,6 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def main() -> None:
-    folder, port = Path(sys.argv[1]), sys.argv[2]
-    without_compiled_torchvision()
-    prepare(folder)
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    os.execv(
-        sys.executable,
-        [
-            sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
-            "--served-model-name", "qwen", "--dtype", "float32", "--max-model-len", "4096",
-            "--gpu-memory-utilization", "0.2", "--limit-mm-per-prompt",
-            '{"video": 1, "image": 8}', "--enforce-eager", "--trust-request-mm-kwargs",
-            "--host", "127.0.0.1", "--port", port,
-        ],
-    )  # fmt: skip
-
-
 if __name__ == "__main__":
-    main()
+    more = ["--enforce-eager", "--trust-request-mm-kwargs"]
+    serve(prepare, "qwen", most={"video": 1, "image": 8}, more=more)

@@ -10,10 +10,11 @@ a processor that does not crop, a chat template of tiny's own prompt) and serves
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
+
+from vllm_serving import serve
 
 TINY = Path(__file__).resolve().parents[2] / "src" / "free_video_llm" / "tiny" / "weights"
 IMAGE = "<image>"
@@ -65,31 +66,6 @@ def change(path: Path, **values: object) -> None:
     path.write_text(json.dumps(known | values, indent=1))
 
 
-def without_compiled_torchvision() -> None:
-    """On the CPU build of torch, PyPI's torchvision finds its compiled operators missing as soon as
-    it is imported. vLLM imports it for a model of another family, and none of them is called."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("torchvision")
-    if spec is not None and spec.origin is not None:
-        Path(spec.origin).with_name("_meta_registrations.py").write_text("")
-
-
-def main() -> None:
-    folder, port = Path(sys.argv[1]), sys.argv[2]
-    without_compiled_torchvision()
-    prepare(folder)
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    os.execv(
-        sys.executable,
-        [
-            sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
-            "--served-model-name", "tiny", "--dtype", "float32", "--max-model-len", "4096",
-            "--gpu-memory-utilization", "0.2", "--chat-template", str(folder / "template.jinja"),
-            "--limit-mm-per-prompt", '{"image": 16}', "--host", "127.0.0.1", "--port", port,
-        ],
-    )  # fmt: skip
-
-
 if __name__ == "__main__":
-    main()
+    template = f"{sys.argv[1]}/template.jinja"
+    serve(prepare, "tiny", most={"image": 16}, more=["--chat-template", template])

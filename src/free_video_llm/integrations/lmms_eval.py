@@ -70,12 +70,12 @@ class _Watching(lmms):  # type: ignore[misc]
         return self.batch_size_per_gpu
 
     def loglikelihood(self, requests: list[Instance]) -> Any:
-        """Not offered: tasks that generate are."""
-        raise NotImplementedError("free_video_llm answers tasks of output_type generate_until")
+        """Refused: tasks that generate are answered."""
+        raise ConfigError("free_video_llm answers tasks of output_type generate_until")
 
     def generate_until_multi_round(self, requests: list[Instance]) -> Any:
-        """Not offered."""
-        raise NotImplementedError("free_video_llm answers tasks of one round")
+        """Refused."""
+        raise ConfigError("free_video_llm answers tasks of one round")
 
     def _groups(self, requests: Sequence[Instance]) -> Iterator[list[Asked]]:
         """The requests about the same frames together, videos in the order in which they come;

@@ -19,6 +19,7 @@ class ForeignLLM(ImageLLM):
     """See `ImageLLM`; `here` is the model as it was loaded, whose layers `let_go` gives up."""
 
     local = False
+    fewer = "a plan with fewer tokens, or fewer frames"
 
     def __init__(self, here: ImageLLM) -> None:
         super().__init__(here.model, here.tokenizer, after_image=here.after_image)
@@ -41,13 +42,7 @@ class ForeignLLM(ImageLLM):
         decoding = decoding or Decoding()
         if decoding.num_beams != 1:
             raise ConfigError("num_beams is not what a vLLM engine does: leave it out")
-        embeds = [self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)]
-        longest = max(len(e) for e in embeds)
-        if longest + decoding.max_new_tokens > self.max_positions:
-            raise ConfigError(
-                f"prompt and answer need {longest + decoding.max_new_tokens} tokens, this model "
-                f"holds {self.max_positions}: take a plan with fewer tokens, or fewer frames"
-            )
+        embeds = self.embedded(prompts, visual, decoding)
         return self.decode_prompts([e.detach().cpu().contiguous() for e in embeds], decoding, stop)
 
     @abstractmethod

@@ -169,9 +169,11 @@ class ImageLLM:
 
     Attributes:
         local: whether it is decoded here, so that keys and values can be kept and likelihoods told.
+        fewer: what makes a prompt shorter, for whoever is told that it is too long.
     """
 
     local = True
+    fewer = "a plan with fewer tokens, fewer frames, or rope_scaling_factor=2"
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: Any, *, after_image: torch.Tensor | None = None
@@ -252,6 +254,20 @@ class ImageLLM:
         seen = [visual] if self.after_image is None else [visual, self.after_image[None]]
         return torch.cat([head, *(part.to(self.device, head.dtype) for part in seen), tail])
 
+    def embedded(
+        self, prompts: Sequence[str], visual: Sequence[torch.Tensor], decoding: Decoding
+    ) -> list[torch.Tensor]:
+        """Embeddings [L_i,D] of prompts, each with its own visual tokens [N_i,D]. Raises
+        ConfigError where one does not fit into the model's positions with its answer."""
+        embeds = [self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)]
+        needed = max(len(e) for e in embeds) + decoding.max_new_tokens
+        if needed > self.max_positions:
+            raise ConfigError(
+                f"prompt and answer need {needed} tokens, this model holds {self.max_positions}: "
+                f"take {self.fewer}"
+            )
+        return embeds
+
     @torch.inference_mode()
     def generate(
         self,
@@ -267,14 +283,8 @@ class ImageLLM:
             ConfigError: a prompt does not fit into the model's positions.
         """
         decoding = decoding or Decoding()
-        embeds = [self.embed(self.tokenize(p), v) for p, v in zip(prompts, visual, strict=True)]
+        embeds = self.embedded(prompts, visual, decoding)
         longest = max(len(e) for e in embeds)
-        if longest + decoding.max_new_tokens > self.max_positions:
-            raise ConfigError(
-                f"prompt and answer need {longest + decoding.max_new_tokens} tokens, this model "
-                f"holds {self.max_positions}: take a plan with fewer tokens, fewer frames, or "
-                "rope_scaling_factor=2"
-            )
         if len(embeds) > 1 and self._is_stretched(longest + decoding.max_new_tokens):
             # Positions are then scaled by the longest prompt of a pass: each has one of its own.
             return [
