@@ -3,6 +3,7 @@ kept, beside computing all anew.
 
     python bench/conversation.py                # LLaVA-OneVision 0.5B's sizes, random weights
     python bench/conversation.py --size small   # to see that it runs
+    python bench/conversation.py --size tiny --plan paper
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from free_video_llm import VideoLLM
 from laptop import MODELS, write_clip
 
 QUESTIONS = (
@@ -27,11 +29,14 @@ NEW_TOKENS = 16
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--size", choices=("full", "small"), default="full")
+    parser.add_argument("--size", choices=("full", "small", "tiny"), default="full")
     parser.add_argument("--plan", default="paper-small")
     options = parser.parse_args()
     build, full, small = MODELS["LLaVA-OneVision-0.5B"]
-    llm = build(full if options.size == "full" else small)
+    if options.size == "tiny":
+        llm = VideoLLM.from_pretrained("tiny")
+    else:
+        llm = build(full if options.size == "full" else small)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_clip(path, 10)
