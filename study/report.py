@@ -398,6 +398,10 @@ def draw(folder: Path, out: Path) -> Path:
     return path
 
 
+#: Presets by their marks.
+MARKERS = {"paper": "s", "paper-small": "D", "slowfast": "^", "lean": "*", "moment": "P"}
+
+
 def _panel(axis: Axes, name: str, cells: World) -> None:
     for curve in CURVES:
         line = [selector(cells, curve, count) for count in COUNTS]
@@ -410,7 +414,7 @@ def _panel(axis: Axes, name: str, cells: World) -> None:
             color=COLORS[curve], marker="o", markersize=4, linewidth=1.4, elinewidth=0.7,
             label=curve,
         )  # fmt: skip
-    for preset, marker in (("paper", "s"), ("paper-small", "D"), ("slowfast", "^"), ("lean", "*")):
+    for preset, marker in MARKERS.items():
         cell = cells[preset, ""]
         axis.plot([cell.tokens], [100 * (cell.share.value or 0)], marker=marker, color=INK,
                   markersize=7, linestyle="none", label=preset)  # fmt: skip

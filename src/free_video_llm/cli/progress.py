@@ -65,13 +65,11 @@ class _Bars:
 
 
 class _Shown:
-    """How much is done of how much, with the pace and the time left; what was done before this
-    command is not counted into the pace."""
+    """Has bars once there is something to show, and closes them."""
 
-    def __init__(self, unit: str) -> None:
-        self._unit = unit
+    def __init__(self) -> None:
         self._bars: _Bars | None = None
-        self._begun = self._told = time.monotonic()
+        self._begun = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +77,15 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         if self._bars is not None:
             self._bars.close()
+
+
+class _Counted(_Shown):
+    """How much is done of how much, with the pace and the time left; what was done before this
+    command is not counted into the pace."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit, self._told = unit, self._begun
 
     def _show(self, done: int, total: int, before: int, label: str = "", note: str = "") -> None:
         now = time.monotonic()
@@ -104,14 +111,14 @@ class _Shown:
             print(" ".join(words), file=sys.stderr, flush=True)
 
 
-class Bar(_Shown):
+class Bar(_Counted):
     """Called with how much is done, and of how much."""
 
     def __call__(self, done: int, total: int) -> None:
         self._show(done, total, 0)
 
 
-class RunBar(_Shown):
+class RunBar(_Counted):
     """Called with a run's progress."""
 
     def __init__(self) -> None:
@@ -123,20 +130,9 @@ class RunBar(_Shown):
         self._show(progress.done, progress.wanted, before, progress.set, note)
 
 
-class WatchBars:
+class WatchBars(_Shown):
     """Called with a step of watching a video, how much is done, and of how much; shown on a
     terminal where the steps take over a second."""
-
-    def __init__(self) -> None:
-        self._bars: _Bars | None = None
-        self._begun = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.close()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         late = time.monotonic() - self._begun > PATIENCE
