@@ -74,12 +74,17 @@ bench: $(STAMP)
 bench-full: $(STAMP)
 	$(BIN)/python bench/run.py --size full --documents
 
-## Train the embedded model again: about two hours on two cores.
+## Train the embedded model again: about three hours on two cores.
 tiny: $(STAMP)
 	cd training && ../$(BIN)/python train_clip.py --out ../build/clip1 --steps 2500 --stop 1500
 	cd training && ../$(BIN)/python train_clip.py --out ../build/clip2 --resume ../build/clip1 \
 		--steps 1150 --shape-weight 3 --rate 1.1e-3 --seed 11
-	cd training && ../$(BIN)/python train_llm.py --clip ../build/clip2 --out ../build/tiny
+	cd training && ../$(BIN)/python train_llm.py --clip ../build/clip2 --out ../build/tiny2
+	cd training && ../$(BIN)/python train_clip.py --out ../build/clip3 --resume ../build/clip2 \
+		--steps 4500 --shape-weight 3 --rate 1.1e-3 --seed 12 --rank-weight 1 --reuse 2 \
+		--either --bfloat16
+	cd training && ../$(BIN)/python train_llm.py --clip ../build/clip3 --out ../build/tiny \
+		--resume ../build/tiny2 --steps 2400 --rate 1e-3 --scenes 8000 --time --seed 3 --bfloat16
 	cp -r build/tiny/. src/free_video_llm/tiny/weights/
 
 ## Draw the bundled sample clips again.

@@ -15,7 +15,7 @@ import numpy as np
 
 from find_contrasts import draw_case, write_case
 from free_video_llm.samples import FOLDER
-from free_video_llm.tiny.questions import questions_about
+from free_video_llm.tiny.questions import questions_about, time_questions
 from free_video_llm.tiny.videos import Clip, Motion, shot, write_clip
 from free_video_llm.tiny.world import Background, Scene, Thing
 
@@ -139,6 +139,7 @@ SAMPLES = {
             "Where is the cross?",
             "What color is the triangle?",
             "Is there a star?",
+            "Which comes first, the moon or the triangle?",
         ),
     ),
     "crossing": Entry(
@@ -180,7 +181,8 @@ def main() -> None:
     listed: dict[str, dict[str, object]] = {}
     for name, entry in SAMPLES.items():
         clip, about = draw_sample(name, FOLDER / f"{name}.mp4")
-        truth = {q.text: q.answer for q in questions_about(clip.things())}
+        frames = clip.things()
+        truth = {q.text: q.answer for q in (*questions_about(frames), *time_questions(frames))}
         listed[name] = {"about": about, "questions": [(q, truth[q]) for q in entry.questions]}
         if entry.contrasts:
             listed[name]["contrasts"] = [(q, truth[q]) for q in entry.contrasts]

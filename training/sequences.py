@@ -17,12 +17,14 @@ from free_video_llm.llm.prompts import IMAGE, TEMPLATES
 from free_video_llm.llm.tokenizer import SentencePieceTokenizer
 from free_video_llm.plans.plan import Pool
 from free_video_llm.plans.pool import pool_grid
-from free_video_llm.tiny.questions import Question, draw_questions, vary
+from free_video_llm.tiny.questions import Question, draw_questions, time_questions, vary
 from free_video_llm.tiny.world import COLORS, SHAPES, Thing
 from library import Library
 from train_clip import SIDE
 
 CONV_MODE = "plain"
+#: Questions about time in a sequence that its objects do not all begin at once, at most.
+ABOUT_TIME = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ def sample_form(progress: float, rng: np.random.Generator) -> Form:
     """A form, longer ones as training goes on (`progress` 0 to 1)."""
     pools = ["spatial_1d_max_pool"] * 5 + ["concat", "concat", "spatial_1d_avg_pool"]
     pools += ["vertical_1d_max_pool", "spatial_2d_avg_pool"]
+    if progress > 0.6 and rng.random() < 0.4:  # lean, long, moment: few frames, of any scenes
+        frames = int(rng.integers(1, 9))
+        pool = "concat" if frames == 1 else "spatial_2d_max_pool"
+        return Form(frames, pool, 1.0, 0, int(rng.integers(1, 5)))
     pool = str(rng.choice(pools[:7] if progress < 0.3 else pools))
     if progress < 0.2 or rng.random() < 0.3:
         return Form(1, pool, float(rng.choice([1.0, 1.0, 0.8, 0.6])), 0, 1)
@@ -63,8 +69,10 @@ def sample_form(progress: float, rng: np.random.Generator) -> Form:
 class Maker:
     """Makes batches of visual embeddings and questions out of a library."""
 
-    def __init__(self, library: Library, tokenizer: SentencePieceTokenizer, seed: int) -> None:
-        self.library, self.tokenizer = library, tokenizer
+    def __init__(
+        self, library: Library, tokenizer: SentencePieceTokenizer, seed: int, *, time: bool = False
+    ) -> None:
+        self.library, self.tokenizer, self.time = library, tokenizer, time
         self.rng = np.random.default_rng(seed)
         counts = [
             len({t for view in views for t in ((x.shape, x.color) for x in view)})
@@ -145,7 +153,8 @@ class Maker:
                 overview.append(torch.stack(several))
                 seen = [library.things[s][v] for s, v in frames]
             labelled.append(frames[int(order[0])])
-            asked.append(draw_questions(seen, questions, self.rng))
+            about_time = draw_time_questions(seen, ABOUT_TIME, self.rng) if self.time else []
+            asked.append(about_time + draw_questions(seen, questions - len(about_time), self.rng))
         return (
             torch.stack(detail).float(),
             torch.stack(overview).float() if overview else None,
@@ -165,6 +174,19 @@ class Maker:
                 blocks.append((prompt, answer))
             rows.append(blocks)
         return rows
+
+
+def draw_time_questions(
+    frames: list[tuple[Thing, ...]], count: int, rng: np.random.Generator
+) -> list[Question]:
+    """Questions about time, of several frames only: one of how many, the others of which comes
+    first."""
+    if len(frames) == 1:
+        return []
+    found = time_questions(frames)
+    order = [q for q in found if q.kind == "first"]
+    rng.shuffle(order)  # type: ignore[arg-type]
+    return [q for q in found if q.kind == "how many"] + order[: count - 1]
 
 
 def pooled_tokens(
@@ -193,8 +215,8 @@ def _pool_any(tokens: torch.Tensor, pool: str) -> torch.Tensor:
 
 
 def last_content_word(prompt: list[int], words: set[int]) -> int:
-    """Where in a prompt the last shape or colour is named."""
-    return max(i for i, token in enumerate(prompt) if token in words)
+    """Where in a prompt the last shape or colour is named; its last token where none is."""
+    return max((i for i, token in enumerate(prompt) if token in words), default=len(prompt) - 1)
 
 
 def assemble(model, tokenizer, head: str, visual: torch.Tensor, rows, rng: np.random.Generator):

@@ -8,7 +8,10 @@ Every text of the world either is true of an image or is not, and we know which;
 sigmoid over all image-text pairs, with true and false pairs weighing the same. That alone learns
 colour and not shape; so each object's patches must also pick their shape, their colour and the
 pair out of all texts, and linear probes on the layer that the LLM reads (hidden state -2) must
-find shape, colour and place there. The probes are thrown away.
+find shape, colour and place there. The probes are thrown away. A long video is searched for the
+one frame nearest to a text, where the worst of hundreds of wrong frames decides and not their
+mean; so each true pair must at last also stand above all images of the batch of which the text is
+not true.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from free_video_llm.tiny.questions import prompts_for
+from free_video_llm.tiny.questions import phrase, prompts_for, prompts_for_either, vary
 from free_video_llm.tiny.world import COLORS, SHAPES, Scene, degrade, draw, sample_scene
 from vocabularies import write_clip_tokenizer
 
@@ -38,6 +41,8 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).reshape(3, 1, 1)
 CONCEPTS = [(s, None) for s in SHAPES] + [(None, c) for c in COLORS]
 CONCEPTS += [(s, c) for s in SHAPES for c in COLORS]
 GROUPS = (slice(0, 8), slice(8, 16), slice(16, 80))
+#: Texts about either of two shapes in each step, with `--either`; one more is about any object.
+EITHER = 11
 
 log = logging.getLogger("train_clip")
 
@@ -134,33 +139,76 @@ def balanced_sigmoid(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Te
     return sum(parts) / 2
 
 
+def above_all_false(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """How far a text's true images [B,T] stand above all its false ones together: a softmax of each
+    against them, the mean over true pairs."""
+    false = torch.where(truth, -torch.inf, logits).logsumexp(0, keepdim=True)
+    return F.softplus(false - logits)[truth].mean()
+
+
 class Trainer(nn.Module):
     """The model, the probes and the sum of losses."""
 
-    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+    def __init__(
+        self,
+        model: CLIPModel,
+        tokenizer: CLIPTokenizer,
+        *,
+        bfloat16: bool = False,
+        either: bool = False,
+    ) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
+        self.bfloat16, self.either = bfloat16, either
         self.bias = nn.Parameter(torch.tensor([-4.0, -4.0]))
         self.probe = nn.Linear(WIDTH, 8 + 8 + 4)
 
     def text_vectors(self, rng: np.random.Generator) -> torch.Tensor:
         """One random text about each concept, encoded: [80,P], unit length."""
-        texts = [prompts_for(shape, color, rng) for shape, color in CONCEPTS]
+        return self.encoded([prompts_for(shape, color, rng) for shape, color in CONCEPTS])
+
+    def encoded(self, texts: list[str]) -> torch.Tensor:
+        """Texts as unit vectors [T,P]."""
         tokens = self.tokenizer(texts, padding=True, return_tensors="pt")
-        pooled = self.model.text_model(**tokens).pooler_output
+        with self.products():
+            pooled = self.model.text_model(**tokens).pooler_output.float()
         return F.normalize(self.model.text_projection(pooled), dim=-1)
+
+    def of_several(
+        self, rng: np.random.Generator, present: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Texts that are true of any of several concepts, encoded [T,P], and of which images
+        [B,T]: the questions about time."""
+        texts, truths = [vary(phrase("how many"), rng)], [present[:, GROUPS[0]].any(1)]
+        for _ in range(EITHER):
+            first, second = (int(i) for i in rng.permutation(len(SHAPES))[:2])
+            texts.append(prompts_for_either(SHAPES[first], SHAPES[second], rng))
+            truths.append(present[:, first] | present[:, second])
+        return self.encoded(texts), torch.stack(truths, dim=1)
+
+    def products(self) -> torch.autocast:
+        """Matrix products of the two towers in bfloat16, or as they are."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         text = self.text_vectors(rng)
-        out = self.model.vision_model(normalise(batch.pixels), output_hidden_states=True)
+        with self.products():
+            out = self.model.vision_model(normalise(batch.pixels), output_hidden_states=True)
         project, norm = self.model.visual_projection, self.model.vision_model.post_layernorm
-        image = F.normalize(project(out.pooler_output), dim=-1)
+        image = F.normalize(project(out.pooler_output.float()), dim=-1)
         scale = self.model.logit_scale.exp()
         logits = scale * image @ text.T + self.bias[0]
         losses = {
             f"loss image {name}": balanced_sigmoid(logits[:, g], batch.present[:, g])
             for name, g in zip(("shape", "color", "pair"), GROUPS)
         }
+        for name, g in zip(("shape", "color", "pair"), GROUPS):
+            losses[f"rank {name}"] = above_all_false(logits[:, g], batch.present[:, g])
+        if self.either:
+            several, true = self.of_several(rng, batch.present)
+            logits = scale * image @ several.T + self.bias[0]
+            losses["loss image either"] = balanced_sigmoid(logits, true)
+            losses["rank either"] = above_all_false(logits, true)
         mine = batch.owner >= 0
         row, slot = mine.nonzero()[:, 0], batch.owner[mine]
         # Every object weighs the same, however many patches it covers.
@@ -168,7 +216,7 @@ class Trainer(nn.Module):
         weight = 1 / counts[row, slot]
         weight = weight / weight.sum()
         shape, color = batch.shape[row, slot], batch.color[row, slot]
-        patches = F.normalize(project(norm(out.last_hidden_state[:, 1:])), dim=-1)
+        patches = F.normalize(project(norm(out.last_hidden_state[:, 1:].float())), dim=-1)
         p = scale * patches[mine] @ text.T
         targets = (shape, color, shape * 8 + color)
         for name, g, target in zip(("shape", "color", "pair"), GROUPS, targets):
@@ -182,7 +230,7 @@ class Trainer(nn.Module):
         truth = torch.cat([truth, torch.zeros(len(ground), 80, dtype=torch.bool)])
         w = torch.cat([weight, torch.full((len(ground),), 1.0 / max(len(ground), 1))])[:, None]
         losses["loss patch any"] = balanced_sigmoid(both, truth, w)
-        seen = self.probe(out.hidden_states[-2][:, 1:][mine])
+        seen = self.probe(out.hidden_states[-2][:, 1:][mine].float())
         place = batch.place[row, slot]
         for name, part, target in (
             ("probe shape", seen[:, :8], shape),
@@ -229,6 +277,10 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="begin with the weights in this folder")
     parser.add_argument("--shape-weight", type=float, default=1.0,
                         help="of the shape losses: colour is learnt long before shape")  # fmt: skip
+    parser.add_argument("--rank-weight", type=float, default=0.0,
+                        help="of a text's true images standing above all false ones")  # fmt: skip
+    parser.add_argument("--either", action="store_true", help="texts of questions about time too")
+    parser.add_argument("--bfloat16", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -238,7 +290,7 @@ def main() -> None:
     model = (
         CLIPModel.from_pretrained(args.resume) if args.resume else build_model(tokenizer, args.seed)
     )
-    trainer = Trainer(model.train(), tokenizer)
+    trainer = Trainer(model.train(), tokenizer, bfloat16=args.bfloat16, either=args.either)
     decay = [p for p in trainer.parameters() if p.ndim > 1]
     rest = [p for p in trainer.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -265,7 +317,11 @@ def main() -> None:
             batch = pool[rng.integers(len(pool))]
         losses = trainer(batch, rng)
         optimiser.zero_grad()
-        weights = {k: args.shape_weight if "shape" in k else 1.0 for k in losses}
+        weights = {
+            k: (args.shape_weight if "shape" in k else 1.0)
+            * (args.rank_weight if "rank" in k else 1.0)
+            for k in losses
+        }
         sum(weights[k] * loss for k, loss in losses.items()).backward()
         nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
         optimiser.step()

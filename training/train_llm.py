@@ -1,6 +1,8 @@
 """Train `tiny`'s image LLM on the frozen CLIP tower: images and short image sequences only.
 
-    python training/train_llm.py --clip build/tiny/clip --out build/tiny
+    python training/train_llm.py --clip build/clip2 --out build/tiny2
+    python training/train_llm.py --clip build/clip3 --out build/tiny --resume build/tiny2 \
+        --steps 2400 --rate 1e-3 --scenes 8000 --time --seed 3 --bfloat16
 
 A small Llama learns to read visual tokens as the plans make them (whole grids, pooled, cropped,
 coarse overviews) and to answer the world's questions. What made it learn to bind colour to shape
@@ -9,6 +11,8 @@ carries several questions, each seeing the images and itself only (so every one 
 the answer is already asked for at the question's last content word (see `sequences.assemble`);
 query and key matrices begin alike, so that a word attends to its own likeness (arXiv 2305.09828).
 Positions are stretched at random, so that longer prompts than the trained ones hold no surprise.
+A model that goes on from another on a sharper tower learns its projector anew for the words that it
+has, and then all of it on the longer forms; questions about time come with `--time`.
 """
 
 from __future__ import annotations
@@ -35,11 +39,14 @@ from transformers import (
 )
 
 from free_video_llm.llm.tokenizer import SentencePieceTokenizer
-from free_video_llm.tiny.questions import KINDS
+from free_video_llm.tiny.questions import KINDS, TIME_KINDS
 from free_video_llm.tiny.world import COLORS, SHAPES
 from library import Library, build_library
 from sequences import CONV_MODE, Form, Maker, assemble, forward, pooled_tokens, sample_form
 from vocabularies import write_llm_tokenizer
+
+#: How far on a training is that begins with another's weights: the longest forms come from here.
+RESUMED = 0.61
 
 log = logging.getLogger("train_llm")
 
@@ -96,6 +103,15 @@ def build_model(clip: CLIPModel, tokenizer: SentencePieceTokenizer, seed: int):
     return model
 
 
+def resume(model: LlavaForConditionalGeneration, folder: Path) -> None:
+    """Take the projector and the language model of another checkpoint; the tower stays."""
+    earlier = LlavaForConditionalGeneration.from_pretrained(folder)
+    model.model.multi_modal_projector.load_state_dict(
+        earlier.model.multi_modal_projector.state_dict()
+    )
+    model.model.language_model.load_state_dict(earlier.model.language_model.state_dict())
+
+
 class Alignment:
     """Cross-entropy of projected object patches against the words for what they show."""
 
@@ -133,13 +149,19 @@ class Alignment:
 
 
 def align_first(
-    model, align: Alignment, library: Library, steps: int, rng: np.random.Generator
+    model,
+    align: Alignment,
+    library: Library,
+    steps: int,
+    rng: np.random.Generator,
+    *,
+    words: bool,
 ) -> None:
-    """Teach the projector the words for what patches show, before the language model reads them."""
-    projector = model.model.multi_modal_projector
-    optimiser = torch.optim.AdamW(
-        [*projector.parameters(), model.get_input_embeddings().weight], lr=2e-3, weight_decay=0.0
-    )
+    """Teach the projector the words for what patches show, before the language model reads them;
+    with `words` the words' embeddings move too."""
+    taught = list(model.model.multi_modal_projector.parameters())
+    taught += [model.get_input_embeddings().weight] if words else []
+    optimiser = torch.optim.AdamW(taught, lr=2e-3, weight_decay=0.0)
     for step in range(steps):
         scenes = rng.integers(len(library.things), size=48)
         views = rng.integers(library.patches.shape[1], size=48)
@@ -170,7 +192,7 @@ def measure(model, maker: Maker, form: Form, rounds: int, size: int) -> dict[str
             for (p, a), q in zip(blocks, questions, strict=True):
                 right[q.kind].append(not bool(wrong[i, at : at + len(p) + len(a)].any()))
                 at += len(p) + len(a)
-    return {k: float(np.mean(right[k])) for k in KINDS if right[k]}
+    return {k: float(np.mean(right[k])) for k in (*KINDS, *TIME_KINDS) if right[k]}
 
 
 def save(model, tokenizer_folder: Path, clip_folder: Path, out: Path) -> None:
@@ -208,6 +230,9 @@ def main() -> None:
     parser.add_argument(
         "--tokens", type=int, default=8000, help="visual and text tokens in a batch"
     )
+    parser.add_argument("--resume", type=Path, help="begin with the LLM in this folder")
+    parser.add_argument("--bfloat16", action="store_true", help="matrix products in bfloat16")
+    parser.add_argument("--time", action="store_true", help="ask about order and number too")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -218,6 +243,8 @@ def main() -> None:
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     tokenizer = SentencePieceTokenizer(vocabulary, named=names)
     model = build_model(clip, tokenizer, args.seed)
+    if args.resume:
+        resume(model, args.resume)
     held_out = build_library(clip, 300, args.views, np.random.default_rng([args.seed, 9]))
     if args.library and args.library.is_file():
         library = torch.load(args.library, weights_only=False)  # our own file of the run before
@@ -227,7 +254,8 @@ def main() -> None:
         if args.library:
             torch.save(library, args.library)
     log.info("library of %d images", library.patches.shape[0] * args.views)
-    maker, align = Maker(library, tokenizer, args.seed), Alignment(tokenizer)
+    maker = Maker(library, tokenizer, args.seed, time=args.time)
+    align = Alignment(tokenizer)
     trained = [p for p in model.parameters() if p.requires_grad]
     log.info("%.2f million parameters trained", sum(p.numel() for p in trained) / 1e6)
     optimiser = torch.optim.AdamW(
@@ -246,23 +274,26 @@ def main() -> None:
         "image": Form(1, "spatial_1d_max_pool", 1.0, 0, 1),
         "small": Form(6, "spatial_1d_max_pool", 0.6, 0, 3),
         "long": Form(8, "spatial_1d_max_pool", 0.8, 24, 3),
+        "lean": Form(4, "spatial_2d_max_pool", 1.0, 0, 4),
     }
     rng = np.random.default_rng([args.seed, 5])
+    begin = RESUMED if args.resume else 0.0
     started, running = time.time(), defaultdict(list)
-    align_first(model, align, library, args.align_steps, rng)
+    align_first(model, align, library, args.align_steps, rng, words=not args.resume)
     for step in range(args.steps):
-        progress = step / args.steps
+        progress = begin + (1 - begin) * step / args.steps
         form = sample_form(progress, rng)
         per_frame = {"concat": 144, "spatial_2d_avg_pool": 36}.get(form.pool, 72) * form.ratio
         length = form.frames * per_frame + 16 * form.overview + 17 * args.questions
         size = int(np.clip(args.tokens / length, 6, 48))
-        most = 2 if progress < 0.1 else int(rng.integers(2, 6))
+        most = 2 if progress < 0.1 else int(rng.integers(2, 8 if args.time else 6))
         detail, overview, asked, labelled = maker.batch(form, size, args.questions, most)
         rows = maker.pack(asked)
         visual = pooled_tokens(model, detail, overview, form.pool)
         packed = assemble(model, tokenizer, maker.head, visual, rows, rng)
         embeds, mask, positions, targets, early = packed
-        hidden = forward(model, embeds, mask, positions)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+            hidden = forward(model, embeds, mask, positions).float()
         answers = targets != -100
         loss = F.cross_entropy(model.lm_head(hidden[answers]), targets[answers])
         hinted = early != -100
@@ -286,7 +317,11 @@ def main() -> None:
             for name, f in forms.items():
                 if name == "image" or (progress > 0.4 and step % 300 == 299):
                     scores = measure(
-                        model, Maker(held_out, tokenizer, 7), f, 4, 24 if name != "long" else 8
+                        model,
+                        Maker(held_out, tokenizer, 7, time=args.time),
+                        f,
+                        4,
+                        24 if name != "long" else 8,
                     )
                     log.info(
                         "    %s: %s", name, " ".join(f"{k} {v:.3f};" for k, v in scores.items())

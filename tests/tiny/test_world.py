@@ -13,9 +13,12 @@ from free_video_llm.tiny.questions import (
     draw_questions,
     phrase,
     questions_about,
+    time_questions,
     vary,
 )
+from free_video_llm.tiny.truth import boxes_of, moments_of
 from free_video_llm.tiny.videos import (
+    Clip,
     needle_question,
     render,
     sample_clip,
@@ -131,6 +134,35 @@ def test_answers_over_several_frames():
     assert answers["Where is the star?"] == "top left"
     assert answers["Where is the ring?"] == "bottom right"
     assert "What color is the moon?" not in answers
+
+
+def test_which_comes_first_and_how_many_are_asked_of_what_is_seen_over_time():
+    moon = Thing("moon", "red", 0.5, 0.5, 0.3)
+    found = time_questions([(RED_STAR,), (RED_STAR, BLUE_RING), (BLUE_RING, moon), (RED_STAR,)])
+    answers = {q.text: q.answer for q in found}
+    assert answers["Which comes first, the star or the ring?"] == "star"
+    assert answers["Which comes first, the ring or the star?"] == "star"
+    assert answers["Which comes first, the moon or the ring?"] == "ring"
+    assert answers["How many different objects appear?"] == "three"
+    assert len(answers) == 7
+
+
+def test_order_in_doubt_and_many_objects_are_not_asked_about():
+    both = (RED_STAR, BLUE_RING)
+    assert [q.answer for q in time_questions([both])] == ["two"]  # at once: none is first
+    assert [q.answer for q in time_questions([(RED_STAR,), both], gap=2)] == ["two"]
+    several = [Thing(shape, "red", 0.5, 0.5, 0.1) for shape in SHAPES[:5]]
+    assert time_questions([several]) == []
+    assert time_questions([()]) == []
+
+
+def test_a_question_of_two_shapes_is_about_both():
+    clip = Clip(tuple(Scene(DARK, things) for things in [(RED_STAR,), (), (BLUE_RING,)]), 2)
+    (question, *_) = time_questions(clip.things())
+    assert moments_of(clip, question) == [(0.0, 0.5), (1.0, 1.5)]
+    assert [second for second, _ in boxes_of(clip, question)] == [0.0, 1.0]
+    how_many = time_questions(clip.things())[-1]
+    assert moments_of(clip, how_many) == []  # no frame alone shows it
 
 
 def test_what_is_in_doubt_is_not_asked():

@@ -15,6 +15,10 @@ import numpy as np
 from free_video_llm.tiny.world import COLORS, SHAPES, Thing
 
 KINDS = ("color", "shape", "is there shape", "is there pair", "where")
+#: Questions that no single frame answers.
+TIME_KINDS = ("first", "how many")
+#: Words of the counts that are asked for.
+NUMBERS = ("one", "two", "three", "four")
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 
 #: What an object's centre must keep from the frame's midlines for "where" to be asked.
@@ -23,16 +27,20 @@ MIDLINE_MARGIN = 0.07
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its true answer. `shape` and `color` are what it is about, if named."""
+    """A question with its true answer. `shape` and `color` are what it is about, if named; `other`
+    is a second shape that it names."""
 
     kind: str
     text: str
     answer: str
     shape: str | None = None
     color: str | None = None
+    other: str | None = None
 
 
-def phrase(kind: str, *, shape: str | None = None, color: str | None = None) -> str:
+def phrase(
+    kind: str, *, shape: str | None = None, color: str | None = None, other: str | None = None
+) -> str:
     """The exact wording of a question."""
     if kind == "color":
         return f"What color is the {shape}?"
@@ -44,7 +52,12 @@ def phrase(kind: str, *, shape: str | None = None, color: str | None = None) -> 
         return f"Is there a {color} {shape}?"  # "a orange star" too: the world's wording is fixed
     if kind == "where":
         return f"Where is the {shape}?"
-    raise ValueError(f"unknown kind of question {kind!r}: one of {', '.join(KINDS)}")
+    if kind == "first":
+        return f"Which comes first, the {shape} or the {other}?"
+    if kind == "how many":
+        return "How many different objects appear?"
+    allowed = ", ".join((*KINDS, *TIME_KINDS))
+    raise ValueError(f"unknown kind of question {kind!r}: one of {allowed}")
 
 
 def vary(text: str, rng: np.random.Generator) -> str:
@@ -93,6 +106,30 @@ def questions_about(
             text = phrase("is there pair", shape=shape, color=color)
             here = (shape, color) in pairs
             found.append(Question("is there pair", text, "yes" if here else "no", shape, color))
+    return found
+
+
+def time_questions(frames: Sequence[Sequence[Thing]], *, gap: int = 1) -> list[Question]:
+    """Questions of which only the frames' order, or all of them together, give the answer.
+
+    "Which comes first" is asked of two shapes that begin to be seen at least `gap` frames apart,
+    and with either named first; "how many" counts pairs of shape and colour, where they are at
+    most four.
+    """
+    begins: dict[str, int] = {}
+    for number, things in enumerate(frames):
+        for thing in things:
+            begins.setdefault(thing.shape, number)
+    found: list[Question] = []
+    for shape, begin in begins.items():
+        for other, later in begins.items():
+            if abs(later - begin) >= max(1, gap):
+                answer = shape if begin < later else other
+                text = phrase("first", shape=shape, other=other)
+                found.append(Question("first", text, answer, shape, other=other))
+    count = len({(thing.shape, thing.color) for things in frames for thing in things})
+    if 1 <= count <= len(NUMBERS):
+        found.append(Question("how many", phrase("how many"), NUMBERS[count - 1]))
     return found
 
 
@@ -156,4 +193,13 @@ def prompts_for(shape: str | None, color: str | None, rng: np.random.Generator) 
         question = phrase("shape", color=color)
     if rng.random() < 0.65:
         return vary(question, rng)
+    return forms[rng.integers(len(forms))]
+
+
+def prompts_for_either(shape: str, other: str, rng: np.random.Generator) -> str:
+    """A text about two shapes of which either will do: the question of which comes first, or a
+    caption."""
+    if rng.random() < 0.65:
+        return vary(phrase("first", shape=shape, other=other), rng)
+    forms = [f"{shape} or {other}", f"a {shape} or a {other}", f"the {shape} or the {other}"]
     return forms[rng.integers(len(forms))]

@@ -11,7 +11,9 @@ Box = tuple[float, float, float, float]
 
 
 def is_about(question: Question, thing: Thing) -> bool:
-    """Whether a question asks for a thing: for its shape, its colour, or both."""
+    """Whether a question asks for a thing: for its shape, its colour, both, or its other shape."""
+    if question.other == thing.shape:
+        return True
     named = [(question.shape, thing.shape), (question.color, thing.color)]
     return any(asked for asked, _ in named) and all(asked in (None, is_) for asked, is_ in named)
 
