@@ -38,6 +38,7 @@ SEED = 20_261_128
 #: Questions of each world.
 QUESTIONS = {
     "ordinary": 1002, "needle": 1002, "corner": 600, "crowd": 600, "global": 600, "long": 240,
+    "order": 600,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The clips and questions of the study: six kinds of the toy world, whose truth is known.
+"""The clips and questions of the study: seven kinds of the toy world, whose truth is known.
 
 Each kind is a function of a random generator to a clip and its questions; equal seeds give equal
 clips. `tiny` was trained on pictures of one to three objects, at least a sixth of the frame wide.
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from free_video_llm.tiny.questions import KINDS, Question, questions_about
+from free_video_llm.tiny.questions import KINDS, Question, questions_about, time_questions
 from free_video_llm.tiny.videos import (
     Clip,
     Motion,
@@ -19,7 +19,6 @@ from free_video_llm.tiny.videos import (
     needle_question,
     sample_clip,
     sample_long,
-    sample_needle,
     shot,
 )
 from free_video_llm.tiny.world import (
@@ -40,17 +39,46 @@ from free_video_llm.tiny.world import (
 Drawn = tuple[Clip, list[Question]]
 #: Questions of a clip, at most.
 PER_CLIP = 3
+#: Widths of small things, shares of the frame's.
+SMALL = (1 / 8, 1 / 4)
 
 
 def ordinary(rng: np.random.Generator) -> Drawn:
-    """One to three shots with one to three objects."""
-    clip = sample_clip(rng)
+    """One to three shots with two or three small objects that move, of which two often share a
+    shape or a colour."""
+    aspect = float(rng.choice(ASPECTS))
+    scenes: list[Scene] = []
+    for _ in range(int(rng.integers(1, 4))):
+        ground = sample_background(rng)
+        paths = _moving(_alike(int(rng.integers(2, 4)), ground, rng), aspect, rng)
+        scenes += shot(paths, ground, aspect, 36)
+    clip = Clip(tuple(scenes), 12)
     return clip, _of_each_kind(clip_questions(clip, 40, rng), rng)
 
 
 def needle(rng: np.random.Generator) -> Drawn:
-    """What is asked about shows in 6 to 10 % of the frames."""
-    clip, thing = sample_needle(rng)
+    """Among two or three objects that move, of which some have its shape or its colour, something
+    small shows in 2 to 4 of 100 frames."""
+    aspect = float(rng.choice(ASPECTS))
+    ground = sample_background(rng)
+    named = str(rng.choice(SHAPES)), str(rng.choice(COLORS))
+    others = [_half_like(named, ground, rng) for _ in range(int(rng.integers(2, 4)))]
+    scenes = shot(_moving(others, aspect, rng), ground, aspect, 100)
+    length = int(rng.integers(2, 5))
+    start = int(rng.integers(2, 100 - length))
+    inside = scenes[start : start + length]
+    for _ in range(200):
+        thing = sample_thing(rng, shape=named[0], color=named[1], width=SMALL)
+        thing = fit(thing, aspect, 0.4)
+        thing = thing.at(*_anywhere(thing, aspect, rng))
+        free = not any(overlaps(thing, o, aspect, 1.0) for scene in inside for o in scene.things)
+        if free and contrasts(thing, ground):
+            break
+    else:
+        return needle(rng)
+    for i in range(start, start + length):
+        scenes[i] = replace(scenes[i], things=(*scenes[i].things, thing))
+    clip = Clip(tuple(scenes), 12)
     return clip, _about(clip, thing, rng)
 
 
@@ -114,6 +142,29 @@ def long(rng: np.random.Generator) -> Drawn:
     return clip, _about(clip, thing, rng)
 
 
+def order(rng: np.random.Generator) -> Drawn:
+    """Two to four shots of two seconds with an object each, one of them now and then seen before:
+    which of two shapes comes first, and how many objects there are."""
+    aspect = float(rng.choice(ASPECTS))
+    seen: list[Thing] = []
+    scenes: list[Scene] = []
+    for _ in range(int(rng.integers(2, 5))):
+        ground = sample_background(rng)
+        again = len(seen) > 1 and rng.random() < 0.3
+        thing = seen[int(rng.integers(len(seen)))] if again else _unseen(seen, ground, rng)
+        if not contrasts(thing, ground):
+            return order(rng)
+        thing = fit(thing, aspect, 0.6)
+        seen.append(thing)
+        still = _still(thing.at(*_anywhere(thing, aspect, rng)))
+        scenes += shot([still], ground, aspect, 24)
+    clip = Clip(tuple(scenes), 12)
+    found = time_questions(clip.things(), gap=12)
+    first = [question for question in found if question.kind == "first"]
+    chosen = [first[int(i)] for i in rng.permutation(len(first))[: PER_CLIP - 1]]
+    return clip, chosen + [question for question in found if question.kind == "how many"]
+
+
 WORLDS: dict[str, Callable[[np.random.Generator], Drawn]] = {
     "ordinary": ordinary,
     "needle": needle,
@@ -121,6 +172,7 @@ WORLDS: dict[str, Callable[[np.random.Generator], Drawn]] = {
     "crowd": crowd,
     "global": whole,
     "long": long,
+    "order": order,
 }
 
 
@@ -151,6 +203,69 @@ def _balanced(options: Sequence[Question], rng: np.random.Generator) -> list[Que
         if side:
             found.append(side.pop(int(rng.integers(len(side)))))
     return found
+
+
+def _alike(count: int, ground: Background, rng: np.random.Generator) -> list[Thing]:
+    """Small things, no two the same, of which each is as likely as not like the one before it in
+    shape or in colour."""
+    found: list[Thing] = []
+    while len(found) < count:
+        named = (found[-1].shape, found[-1].color) if found else ("", "")
+        alike = found and rng.random() < 0.5
+        thing = _half_like(named, ground, rng) if alike else sample_thing(rng, width=SMALL)
+        if contrasts(thing, ground) and all(
+            (thing.shape, thing.color) != (other.shape, other.color) for other in found
+        ):
+            found.append(thing)
+    return found
+
+
+def _half_like(named: tuple[str, str], ground: Background, rng: np.random.Generator) -> Thing:
+    """A small thing of another shape or another colour than the named one, with luck both."""
+    while True:
+        share = rng.random()
+        thing = sample_thing(
+            rng,
+            shape=named[0] if share < 0.3 else None,
+            color=named[1] if share > 0.7 else None,
+            width=SMALL,
+        )
+        if (thing.shape, thing.color) != named and contrasts(thing, ground):
+            return thing
+
+
+def _moving(things: Sequence[Thing], aspect: float, rng: np.random.Generator) -> list[Motion]:
+    """Ways from place to place that keep clear of one another; who finds none is left out."""
+    paths: list[Motion] = []
+    for thing in things:
+        fitted = fit(thing, aspect, 0.4)
+        for _ in range(60):
+            start, end = (_anywhere(fitted, aspect, rng) for _ in range(2))
+            path = Motion(fitted, start, end)
+            if not any(
+                overlaps(path.at(share), other.at(share), aspect, 1.0)
+                for other in paths
+                for share in np.linspace(0, 1, 9)
+            ):
+                paths.append(path)
+                break
+    return paths
+
+
+def _anywhere(thing: Thing, aspect: float, rng: np.random.Generator) -> tuple[float, float]:
+    """A place wholly in the frame."""
+    wide, high = extent(thing, aspect)
+    x, y = rng.uniform((wide / 2, high / 2), (1 - wide / 2, 1 - high / 2))
+    return float(x), float(y)
+
+
+def _unseen(seen: Sequence[Thing], ground: Background, rng: np.random.Generator) -> Thing:
+    """A thing of a shape that was not seen before."""
+    shapes = [shape for shape in SHAPES if shape not in {thing.shape for thing in seen}]
+    while True:
+        thing = sample_thing(rng, shape=str(rng.choice(shapes)), width=(0.2, 0.5))
+        if contrasts(thing, ground):
+            return thing
 
 
 def _other(

@@ -14,7 +14,7 @@ import pytest
 from free_video_llm import VideoLLM
 from free_video_llm.evaluation.jsonl import LineWriter
 from free_video_llm.plans.notation import resolve_plan
-from free_video_llm.tiny.questions import questions_about
+from free_video_llm.tiny.questions import questions_about, time_questions
 from free_video_llm.tiny.truth import boxes_of
 from free_video_llm.tiny.world import extent
 
@@ -37,12 +37,14 @@ def study():
     return found
 
 
-@pytest.mark.parametrize("world", ["ordinary", "needle", "corner", "crowd", "global", "long"])
+@pytest.mark.parametrize(
+    "world", ["ordinary", "needle", "corner", "crowd", "global", "long", "order"]
+)
 def test_every_question_of_a_world_has_its_one_answer(study, world: str):
     drawn = [study["worlds"].WORLDS[world](np.random.default_rng([1, n])) for n in range(4)]
     assert all(0 < len(questions) <= study["worlds"].PER_CLIP for _, questions in drawn)
     for clip, questions in drawn[:1] if world == "long" else drawn:
-        allowed = questions_about(clip.things())
+        allowed = questions_about(clip.things()) + time_questions(clip.things())
         assert all(question in allowed for question in questions)
     again = study["worlds"].WORLDS[world](np.random.default_rng([1, 0]))
     assert again == drawn[0]
@@ -63,6 +65,9 @@ def test_worlds_are_what_they_say(study):
         assert all(extent(t, clip.aspect)[0] <= 0.25 for t in clip.things()[0])
         clip, questions = worlds["global"](np.random.default_rng([2, n]))
         assert all(question.kind.startswith("is there") for question in questions)
+        clip, questions = worlds["order"](np.random.default_rng([2, n]))
+        assert all(len(things) == 1 for things in clip.things())
+        assert [question.kind for question in questions][-2:] == ["first", "how many"]
 
 
 def test_every_method_has_the_tokens_that_it_stands_for(study):
