@@ -26,13 +26,16 @@ from free_video_llm.plans.crop import Box, kept_cells
 from free_video_llm.plans.plan import Crop, Pool
 from free_video_llm.plans.pool import pool_grid
 from free_video_llm.tiny.truth import is_about
-from free_video_llm.tiny.videos import write_clip
+from free_video_llm.tiny.videos import clip_questions, sample_clip, write_clip
 from free_video_llm.tiny.world import extent
 from run import SEED
-from worlds import WORLDS
 
-RULES = ("prompt", "mean-center", "center")
-POOLS = ("concat", "spatial_1d_max_pool")
+#: By their names in a plan.
+RULES = {"crop": "prompt", "mean-center": "mean-center", "center-crop": "center"}
+#: Poolings of 12 × 12 patches by the grid that they make.
+POOLS = {"12 × 12": "concat", "12 × 6": "spatial_1d_max_pool"}
+#: Questions drawn about a clip; those about one object in sight count.
+QUESTIONS = 8
 RATIOS = (0.15, 0.3, 0.5, 0.8)
 Edges = tuple[float, float, float, float]
 
@@ -51,10 +54,10 @@ def looks(llm: VideoLLM, count: int, seed: int) -> Iterator[Look]:
     while found < count:
         rng = np.random.default_rng([seed, 99, number])
         number += 1
-        clip, questions = WORLDS["ordinary"](rng)
+        clip = sample_clip(rng)
         with tempfile.TemporaryDirectory() as folder:
             video = llm.watch(write_clip(clip, Path(folder) / "clip.mp4", rng))
-        for question in questions:
+        for question in clip_questions(clip, QUESTIONS, rng):
             prompt = llm.towers.encode_prompt(question.text).vector
             nearest = (video.features.frame_vectors @ prompt).topk(2).indices.tolist()
             for frame in nearest:
@@ -68,7 +71,7 @@ def looks(llm: VideoLLM, count: int, seed: int) -> Iterator[Look]:
                 yield Look(
                     {
                         pool: F.normalize(pool_grid(joint, Pool(kind=pool)), dim=-1) @ prompt
-                        for pool in POOLS
+                        for pool in POOLS.values()
                     },
                     (
                         max(0.0, x - wide / 2),
@@ -91,11 +94,11 @@ def holds(box: Box, edges: Edges, rows: int, columns: int) -> bool:
     )
 
 
-def row(found: list[Look], rule: str, pool: str, ratio: float) -> str:
+def row(found: list[Look], rule: str, grid: str, ratio: float) -> str:
     """A line of the table."""
-    crop, boxes, best, fits, whole = Crop(kind=rule, ratio=ratio), Counter[Box](), 0, 0, 0
+    crop, boxes, best, fits, whole = Crop(kind=RULES[rule], ratio=ratio), Counter[Box](), 0, 0, 0
     for look in found:
-        similarity = look.maps[pool]
+        similarity = look.maps[POOLS[grid]]
         _, rows, columns = similarity.shape
         high, wide = crop.box_size(rows, columns)
         box = kept_cells(similarity, crop)[1][0]
@@ -113,7 +116,7 @@ def row(found: list[Look], rule: str, pool: str, ratio: float) -> str:
     inside = f"{100 * whole / fits:.1f} % of {fits}" if fits else "–"
     most = boxes.most_common(1)[0][1]
     return (
-        f"| `{rule}` | `{pool}` | {ratio:g} | {100 * best / n:.1f} % | {inside} | "
+        f"| `{rule}` | {grid} | {ratio:g} | {100 * best / n:.1f} % | {inside} | "
         f"{100 * most / n:.0f} % |"
     )
 
@@ -130,10 +133,10 @@ def main() -> None:
         found = list(bar)
         print("| rule | pooling | share | best cell inside | whole object inside | most frequent |")
         print("|---|---|---|---|---|---|")
-        for pool in POOLS:
+        for grid in POOLS:
             for ratio in RATIOS:
                 for rule in RULES:
-                    print(row(found, rule, pool, ratio))
+                    print(row(found, rule, grid, ratio))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from find_contrasts import (
 from free_video_llm import VideoLLM
 from free_video_llm.cli.main import main
 from free_video_llm.samples import all_samples
-from free_video_llm.tiny.questions import KINDS, Question, questions_about
+from free_video_llm.tiny.questions import KINDS, Question, questions_about, time_questions
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
@@ -132,7 +132,8 @@ def test_what_is_listed_of_a_sample_is_true_of_what_was_drawn(name: str, tmp_pat
     assert tuple(q for q, _ in sample.questions) == entry.questions
     assert tuple(q for q, _ in sample.contrasts) == entry.contrasts
     clip = draw_case(FOUND[name].set, FOUND[name].number)[0] if name in FOUND else entry.clip()
-    truth = {q.text: q.answer for q in questions_about(clip.things())}
+    frames = clip.things()
+    truth = {q.text: q.answer for q in (*questions_about(frames), *time_questions(frames))}
     for question, answer in (*sample.questions, *sample.contrasts):
         assert truth[question] == answer
 
