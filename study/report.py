@@ -41,6 +41,8 @@ ABOUT = {
     "long": "ten minutes, and what is asked about is seen for one second",
 }
 POINT = 0.01
+#: What a cell gathers from the lines.
+GATHERED = ("right", "clips", "kinds", "tokens", "scored", "evidence")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Cell:
     candidates: str
     right: tuple[bool, ...]
     clips: tuple[int, ...]
+    kinds: tuple[str, ...]
     tokens: float
     scored: float
     evidence: tuple[dict[str, Any], ...]
@@ -60,6 +63,10 @@ class Cell:
     @property
     def share(self) -> Share:
         return Share(sum(self.right), len(self.right))
+
+    def share_of(self, kind: str) -> Share:
+        found = [right for right, of in zip(self.right, self.kinds, strict=True) if of == kind]
+        return Share(sum(found), len(found))
 
     def mean(self, key: str) -> float | None:
         found = [float(e[key]) for e in self.evidence if e.get(key) is not None]
@@ -78,14 +85,13 @@ def read_world(folder: Path, world: str) -> tuple[World, dict[str, float]]:
     for line in lines:
         for row in line["rows"]:
             key = (row["plan"], row["candidates"])
-            cell = found.setdefault(
-                key, {"right": [], "clips": [], "tokens": [], "scored": [], "evidence": []}
-            )
+            cell = found.setdefault(key, {name: [] for name in GATHERED})
             about[key] = (row["name"], row["group"])
             cell["right"] += [
                 said == q["answer"] for said, q in zip(row["said"], line["questions"], strict=True)
             ]
             cell["clips"] += [line["clip"]] * len(row["said"])
+            cell["kinds"] += [question["kind"] for question in line["questions"]]
             cell["tokens"] += row["tokens"]
             cell["scored"] += row["scored"]
             cell["evidence"] += [score for score in row["evidence"] if score is not None]
@@ -97,6 +103,7 @@ def read_world(folder: Path, world: str) -> tuple[World, dict[str, float]]:
             candidates=key[1],
             right=tuple(cell["right"]),
             clips=tuple(cell["clips"]),
+            kinds=tuple(cell["kinds"]),
             tokens=_mean(cell["tokens"]),
             scored=_mean(cell["scored"]),
             evidence=tuple(cell["evidence"]),
@@ -160,6 +167,16 @@ def plan_table(cells: Iterable[Cell], base: Cell) -> list[str]:
             for cell in cells
         ),
     )
+
+
+def kind_table(cells: Sequence[Cell]) -> list[str]:
+    """Plans with their accuracy in each kind of question."""
+    kinds = sorted(set(cells[0].kinds))
+    rows = (
+        (f"`{cell.plan}`", f"{cell.tokens:,.0f}", *(percent(cell.share_of(kind)) for kind in kinds))
+        for cell in cells
+    )
+    return table(("plan", "tokens", *kinds), rows)
 
 
 def of_group(world: World, group: str, tokens: float | None = None) -> list[Cell]:
@@ -230,6 +247,9 @@ def page(folder: Path) -> str:
         )
         lines += ["Reducers at 144 tokens, and presets as they are:", ""]
         lines += plan_table(of_group(cells, "reducer") + of_group(cells, "preset"), base)
+        if name == "order":
+            lines += ["By kind of question, right in %:", ""]
+            lines += kind_table([*of_group(cells, "preset"), selector(cells, "uniform", 8)])
     if "long" in worlds:
         lines += long_section(*worlds["long"])
     lines += ANSWERS
@@ -369,10 +389,10 @@ arXiv 2502.21271; BOLT, arXiv 2503.21483; Q-Frame, arXiv 2506.22139; FOCUS, arXi
 over uniform on LongVideoBench and Video-MME), and little or none for short clips whose questions
 any frame answers. So the default stays `paper`; `lean` is for questions about something that is to
 be seen, where tokens count; `long` with `--search` for moments in long videos, and `moment` where a
-single frame answers. That one frame at full detail does better here than four in a quarter of it
-is this world's: its questions are about one thing in one frame, and `tiny` mixes up what it sees in
-several; published figures for long videos rise with the frames. `global` or `uniform` are for
-questions about a whole clip. No trained model was run for this page."""
+single frame answers. That one frame at full detail does as well here as several in a quarter of it
+is this world's, whose questions are about one thing in one frame; published figures for long videos
+rise with the frames. `global` or `uniform` are for questions about a whole clip. No pretrained
+model was run for this page."""
 ]
 
 

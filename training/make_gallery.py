@@ -50,9 +50,9 @@ GALLERY = (
         "gallery-glimpse", "glimpse", "What color is the star?", ("prompt-3", "uniform-3", "paper")
     ),
     Shown(
-        "gallery-steady",
-        "steady",
-        "What shape is the red object?",
+        "gallery-edge",
+        "edge",
+        "What shape is the green object?",
         ("prompt-3", "uniform-3", "paper"),
     ),
 )

@@ -157,9 +157,18 @@ SAMPLES = {
         ("What color is the star?",),
     ),
     "steady": Entry(
-        Found("ordinary", 9, "A red moon stays while crosses come and go; plans part on it."),
-        ("What color is the moon?", "Where is the moon?", "Is there a ring?"),
-        ("What shape is the red object?",),
+        Found("ordinary", 9, "A red moon stays while crosses come and go."),
+        (
+            "What color is the moon?",
+            "Where is the moon?",
+            "Is there a ring?",
+            "What shape is the red object?",
+        ),
+    ),
+    "edge": Entry(
+        Found("ordinary", 13, "A green cross comes in over the edge; plans part on it."),
+        ("What color is the cross?", "Is there a green cross?", "Is there a ring?"),
+        ("What shape is the green object?",),
     ),
 }
 

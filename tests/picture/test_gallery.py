@@ -87,7 +87,7 @@ def test_the_two_contrasts_are_what_their_titles_say():
     assert (
         verdicts("gallery-glimpse").items() >= {"prompt-3": "right", "uniform-3": "wrong"}.items()
     )
-    assert verdicts("gallery-steady").items() >= {"prompt-3": "wrong", "uniform-3": "right"}.items()
+    assert verdicts("gallery-edge").items() >= {"prompt-3": "wrong", "uniform-3": "right"}.items()
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():
@@ -139,7 +139,7 @@ def test_what_is_listed_of_a_sample_is_true_of_what_was_drawn(name: str, tmp_pat
 
 
 def test_bundled_clips_are_small():
-    assert all(sample.path.stat().st_size < 30_000 for sample in all_samples().values())
+    assert all(sample.path.stat().st_size < 80_000 for sample in all_samples().values())
 
 
 # --- the search ----------------------------------------------------------------------------------
