@@ -34,7 +34,7 @@ ABOUT = {
     "its shape or its colour",
     "corner": "what is asked about is an eighth to a sixth of the frame wide, at an edge, in one "
     "of two shots, beside something large",
-    "crowd": "four to six objects at once (`tiny` was trained on three at most)",
+    "crowd": "seven to ten small objects at once (`tiny` was trained on three at most)",
     "global": "five shots; is something seen anywhere, half of it nowhere",
     "order": "two to four shots with an object each; which of two comes first, and how many there "
     "are",

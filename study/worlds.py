@@ -103,22 +103,21 @@ def corner(rng: np.random.Generator) -> Drawn:
 
 
 def crowd(rng: np.random.Generator) -> Drawn:
-    """Four to six objects at once, each a sixth to a quarter of the frame wide."""
+    """Seven to ten objects at once, each a tenth to a fifth of the frame wide."""
     aspect = float(rng.choice(ASPECTS))
     ground = sample_background(rng)
+    wanted = int(rng.integers(7, 11))
     paths: list[Motion] = []
-    for _ in range(int(rng.integers(4, 7))):
-        for _ in range(60):
-            thing = fit(sample_thing(rng, width=(1 / 6, 1 / 4)), aspect, 0.35)
-            wide, high = extent(thing, aspect)
-            thing = thing.at(
-                float(rng.uniform(wide / 2, 1 - wide / 2)),
-                float(rng.uniform(high / 2, 1 - high / 2)),
-            )
-            free = not any(overlaps(thing, path.thing, aspect, 1.0) for path in paths)
-            if free and contrasts(thing, ground):
-                paths.append(_still(thing))
-                break
+    for _ in range(60 * wanted):
+        thing = fit(sample_thing(rng, width=(1 / 10, 1 / 5)), aspect, 0.3)
+        thing = thing.at(*_anywhere(thing, aspect, rng))
+        free = not any(overlaps(thing, path.thing, aspect, 1.0) for path in paths)
+        if free and contrasts(thing, ground):
+            paths.append(_still(thing))
+        if len(paths) == wanted:
+            break
+    else:
+        return crowd(rng)
     clip = Clip(tuple(shot(paths, ground, aspect, 60)), 12)
     return clip, _of_each_kind(clip_questions(clip, 40, rng), rng)
 
