@@ -391,8 +391,9 @@ any frame answers. So the default stays `paper`; `lean` is for questions about s
 be seen, where tokens count; `long` with `--search` for moments in long videos, and `moment` where a
 single frame answers. That one frame at full detail does as well here as several in a quarter of it
 is this world's, whose questions are about one thing in one frame; published figures for long videos
-rise with the frames. `global` or `uniform` are for questions about a whole clip. No pretrained
-model was run for this page."""
+rise with the frames. `global` or `uniform` are for questions about a whole clip, above all about
+order and number, for which `lean`, `moment` and `paper` are not. No pretrained model was run for
+this page."""
 ]
 
 
