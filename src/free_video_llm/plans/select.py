@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Two frames whose vectors are closer than this cosine show the same thing.
 NEAR_DUPLICATE = 0.95
+#: Frames down the ranking that are compared at once: few of an hour's come to be looked at.
+AT_ONCE = 256
 
 
 def most_similar(scores: torch.Tensor, count: int, *, exclude: Collection[int] = ()) -> list[int]:
@@ -61,16 +63,18 @@ def most_similar_diverse(
     """
     ranked = _ranked(scores, exclude)
     chosen: list[int] = []
-    alike: list[bool] = [False] * len(scores)
-    for frame in ranked:
-        if len(chosen) == count:
-            break
-        if alike[frame]:
-            continue
-        chosen.append(frame)
+    for start in range(0, len(ranked), AT_ONCE):
+        part = ranked[start : start + AT_ONCE]
+        rows = vectors[part]
         # Only to those that are chosen: an hour's frames have thirteen million closenesses.
-        near = (vectors @ vectors[frame] > limit).tolist()
-        alike = [one or other for one, other in zip(alike, near, strict=True)]
+        alike = (rows @ vectors[chosen].T > limit).any(dim=1).tolist()
+        for place, frame in enumerate(part):
+            if len(chosen) == count:
+                return sorted(chosen)
+            if not alike[place]:
+                chosen.append(frame)
+                near = (rows @ rows[place] > limit).tolist()
+                alike = [one or other for one, other in zip(alike, near, strict=True)]
     rest = [frame for frame in ranked if frame not in chosen]
     return sorted(chosen + rest[: count - len(chosen)])
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from free_video_llm.plans.methods import selector
-from free_video_llm.plans.selectors.ranking import filled, free_frames, in_unit_range
+from free_video_llm.plans.selectors.ranking import among, filled, free_frames, in_unit_range
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ def aks(
     count = min(count, len(free))
     if not count:
         return []
-    some = in_unit_range(scores[free].double().cpu())
+    some = in_unit_range(among(scores, free).double().cpu())
     chosen = _share_out(some, 0, len(free), count, 0)
     return [free[place] for place in filled(chosen, some, count)]
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from free_video_llm.plans.methods import selector
-from free_video_llm.plans.selectors.ranking import filled, free_frames, in_unit_range
+from free_video_llm.plans.selectors.ranking import among, filled, free_frames, in_unit_range
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ def bolt(
     count = min(count, len(free))
     if not count:
         return []
-    some = scores[free].double().cpu()
+    some = among(scores, free).double().cpu()
     weights = in_unit_range(some) ** POWER
     if not weights.any():
         weights = torch.ones_like(weights)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from free_video_llm.plans.methods import selector
-from free_video_llm.plans.selectors.ranking import filled, free_frames, in_unit_range
+from free_video_llm.plans.selectors.ranking import among, filled, free_frames, in_unit_range
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +39,9 @@ def dpp(
     count = min(count, len(free))
     if not count:
         return []
-    some = scores[free].double().cpu()
+    some = among(scores, free).double().cpu()
     # An hour's vectors in double precision would take longer to make than to use.
-    unit = (vectors if len(free) == len(vectors) else vectors[free]).float().cpu()
+    unit = among(vectors, free).float().cpu()
     relevance = torch.exp(SHARPNESS * in_unit_range(some))
     # What is left of a frame's own part of the kernel once the chosen ones are taken out of it.
     left = relevance**2
@@ -52,6 +52,8 @@ def dpp(
         if not left[best] > ALIKE * relevance[best] ** 2:
             break  # all that is left lies within what was chosen
         chosen.append(best)
+        if len(chosen) == count:
+            break
         kernel = relevance[best] * relevance * (unit @ unit[best]).double()
         rows[step] = (kernel - rows[:step].T @ rows[:step, best]) / left[best].sqrt()
         left = left - rows[step] ** 2

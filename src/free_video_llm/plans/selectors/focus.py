@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from free_video_llm.plans.methods import selector
-from free_video_llm.plans.selectors.ranking import filled, free_frames
+from free_video_llm.plans.selectors.ranking import among, filled, free_frames
 
 if TYPE_CHECKING:
     import torch
@@ -38,15 +38,14 @@ def focus(
     count = min(count, len(free))
     if not count:
         return []
-    some = scores[free].double().cpu()
+    some = among(scores, free).double().cpu()
     arms = _arms(len(free))
-    worth = [_worth(some[arm.start : arm.stop], len(free)) for arm in arms]
     most = min(max(round(0.25 * len(arms)), 4), 32, len(arms), count)
-    best_arms = sorted(range(len(arms)), key=lambda arm: (-worth[arm], arm))[:most]
-    order = some.sort(descending=True, stable=True).indices.tolist()
-    chosen = order[: math.ceil(BEST_SHARE * count)]
+    best_arms = _worth(some, arms).sort(descending=True, stable=True).indices[:most].tolist()
+    best = math.ceil(BEST_SHARE * count)
+    chosen = some.sort(descending=True, stable=True).indices[:best].tolist()
     taken = set(chosen)
-    queues = [[f for f in order if f in arms[arm] and f not in taken] for arm in best_arms]
+    queues = [[f for f in _best_first(some, arms[arm]) if f not in taken] for arm in best_arms]
     while len(chosen) < count and any(queues):
         for queue in queues:
             if queue and len(chosen) < count:
@@ -60,8 +59,20 @@ def _arms(total: int) -> list[range]:
     return [range(i * total // count, (i + 1) * total // count) for i in range(count)]
 
 
-def _worth(scores: torch.Tensor, total: int) -> float:
-    """An upper bound of what a stretch is worth, by Bernstein's inequality."""
-    count, variance = len(scores), max(float(scores.var(correction=0)), 1e-6)
-    log = math.log(total)
-    return float(scores.mean()) + math.sqrt(2 * log * variance / count) + 3 * log / count
+def _worth(scores: torch.Tensor, arms: list[range]) -> torch.Tensor:
+    """Upper bounds of what stretches are worth, by Bernstein's inequality."""
+    import torch
+
+    lengths = torch.tensor([len(arm) for arm in arms])
+    of_arm = torch.arange(len(arms)).repeat_interleave(lengths)
+    means = torch.zeros(len(arms), dtype=scores.dtype).index_add(0, of_arm, scores) / lengths
+    squares = (scores - means[of_arm]) ** 2
+    variances = torch.zeros_like(means).index_add(0, of_arm, squares) / lengths
+    log = math.log(len(scores))
+    return means + (2 * log * variances.clamp_min(1e-6) / lengths).sqrt() + 3 * log / lengths
+
+
+def _best_first(scores: torch.Tensor, arm: range) -> list[int]:
+    """The places of a stretch, best first; of equal ones the earlier."""
+    order = scores[arm.start : arm.stop].sort(descending=True, stable=True).indices
+    return (order + arm.start).tolist()  # type: ignore[no-any-return]

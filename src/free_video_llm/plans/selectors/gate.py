@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from free_video_llm.plans.methods import selector
 from free_video_llm.plans.select import most_similar_diverse, spread_evenly
-from free_video_llm.plans.selectors.ranking import free_frames
+from free_video_llm.plans.selectors.ranking import among, free_frames
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def gate(
         [4, 9]
     """
     free = free_frames(len(scores), exclude)
-    if free and stand_out(scores[free]):
+    if free and stand_out(among(scores, free)):
         return most_similar_diverse(scores, vectors, count, exclude=exclude)
     return spread_evenly(len(scores), count, exclude=exclude)
 

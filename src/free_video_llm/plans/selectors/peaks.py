@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from free_video_llm.plans.methods import selector
-from free_video_llm.plans.selectors.ranking import filled, free_frames
+from free_video_llm.plans.selectors.ranking import among, filled, free_frames
 
 if TYPE_CHECKING:
     import torch
@@ -25,20 +25,17 @@ def peaks(
         >>> peaks(torch.tensor([0.1, 0.9, 0.8, 0.2, 0.3, 0.7, 0.1]), torch.ones(7, 1), 2)
         [1, 5]
     """
+    import torch
+
     free = free_frames(len(scores), exclude)
-    some = scores[free].double().cpu()
-    values = some.tolist()
-    tops = []
-    start = 0
-    while start < len(values):
-        stop = start
-        while stop + 1 < len(values) and values[stop + 1] == values[start]:
-            stop += 1
-        rises = start == 0 or values[start - 1] < values[start]
-        falls = stop == len(values) - 1 or values[stop + 1] < values[stop]
-        if rises and falls:
-            tops.append((start + stop) // 2)
-        start = stop + 1
-    tops.sort(key=lambda place: (-values[place], place))
     count = min(count, len(free))
-    return [free[place] for place in filled(tops[:count], some, count)]
+    some = among(scores, free).double().cpu()
+    values, lengths = torch.unique_consecutive(some, return_counts=True)
+    stops = lengths.cumsum(0)
+    lower = torch.full((1,), -torch.inf, dtype=values.dtype)
+    rises = values > torch.cat([lower, values[:-1]])
+    falls = values > torch.cat([values[1:], lower])
+    middles = (2 * stops - lengths - 1) // 2
+    tops, heights = middles[rises & falls], values[rises & falls]
+    best = heights.sort(descending=True, stable=True).indices[:count]
+    return [free[place] for place in filled(tops[best].tolist(), some, count)]

@@ -14,6 +14,12 @@ def free_frames(total: int, exclude: Collection[int]) -> list[int]:
     return [frame for frame in range(total) if frame not in exclude]
 
 
+def among(values: torch.Tensor, frames: list[int]) -> torch.Tensor:
+    """The values [T,…] of some frames in time order. All are not picked one by one: for an hour's
+    candidates that takes longer than to choose among them."""
+    return values if len(frames) == len(values) else values[frames]
+
+
 def in_unit_range(scores: torch.Tensor) -> torch.Tensor:
     """Scores from their least, 0, to their greatest, 1; all 0 where they are equal."""
     spread = scores.max() - scores.min()
@@ -24,6 +30,8 @@ def filled(chosen: Iterable[int], scores: torch.Tensor, count: int) -> list[int]
     """`count` places of `scores`, those chosen and then the best of the rest, in ascending order;
     of equal ones the earlier. Fewer where there are no more."""
     kept = list(dict.fromkeys(chosen))[:count]
+    if len(kept) == count:
+        return sorted(kept)
     taken = set(kept)
     order = scores.sort(descending=True, stable=True).indices.tolist()
     rest = [place for place in order if place not in taken]
