@@ -82,6 +82,22 @@ def test_diverse_frames_pass_over_those_that_look_alike(count, expected):
     assert most_similar_diverse(scores, vectors(0, 10, 40, 50, 90), count) == expected
 
 
+@pytest.mark.parametrize("kinds", [3, 40])
+def test_diverse_frames_of_very_many(kinds: int):
+    """Few kinds of picture, so that most of the ranking is passed over."""
+    generator = torch.Generator().manual_seed(kinds)
+    scores = torch.rand(1000, generator=generator)
+    pictures = torch.nn.functional.normalize(torch.randn(kinds, 16, generator=generator), dim=-1)
+    unit = pictures[torch.arange(1000) // 7 % kinds]
+    order = sorted(range(1000), key=lambda frame: -float(scores[frame]))
+    chosen: list[int] = []
+    for frame in order:
+        if len(chosen) < 12 and all(float(unit[frame] @ unit[c]) <= 0.95 for c in chosen):
+            chosen.append(frame)
+    chosen += [frame for frame in order if frame not in chosen][: 12 - len(chosen)]
+    assert most_similar_diverse(scores, unit, 12) == sorted(chosen)
+
+
 def test_diverse_frames_go_down_the_ranking_not_through_time():
     scores = torch.tensor([0.1, 0.6, 0.7, 0.8, 0.9])
     assert most_similar_diverse(scores, vectors(0, 10, 40, 50, 90), 3) == [1, 3, 4]

@@ -96,9 +96,11 @@ def test_aks_halves_where_the_best_do_not_stand_out(seed: int):
     assert aks(scores, vectors, count) == filled(own, scores.double(), count)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_dpp_takes_what_adds_most_to_the_volume(seed: int):
-    scores, vectors = drawn(seed, 14)
+@pytest.mark.parametrize(
+    ("seed", "total"), [*((seed, 14) for seed in range(12)), (12, 700), (13, 700), (15, 2200)]
+)
+def test_dpp_takes_what_adds_most_to_the_volume(seed: int, total: int):
+    scores, vectors = drawn(seed, total)
     count = 2 + seed % 4
     values = (scores - scores.min()) / (scores.max() - scores.min())
     relevance = torch.exp(SHARPNESS * values).double()
@@ -108,7 +110,7 @@ def test_dpp_takes_what_adds_most_to_the_volume(seed: int):
     for _ in range(count):
         volumes = {
             frame: float(torch.det(kernel[[*chosen, frame]][:, [*chosen, frame]]))
-            for frame in range(14)
+            for frame in range(total)
             if frame not in chosen
         }
         chosen.append(max(volumes, key=lambda frame: volumes[frame]))

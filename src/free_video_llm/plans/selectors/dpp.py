@@ -6,6 +6,7 @@ r_i · cos(i, j) · r_j, with relevance r from the scores as MDP3 (arXiv 2501.02
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 SHARPNESS = 2.0
 #: The share of a frame's own part below which it lies within what was chosen: float32's rounding.
 ALIKE = 1e-5
+#: Frames that are looked at first, the most relevant: none adds more than its relevance squared, so
+#: that of an hour's most need not be.
+FIRST = 512
 
 
 @selector("dpp", caption="relevant, and as unlike as can be", guided=True)
@@ -40,22 +44,39 @@ def dpp(
     if not count:
         return []
     some = among(scores, free).double().cpu()
-    # An hour's vectors in double precision would take longer to make than to use.
-    unit = among(vectors, free).float().cpu()
     relevance = torch.exp(SHARPNESS * in_unit_range(some))
+    order = relevance.sort(descending=True, stable=True).indices
+    places = torch.tensor(free)
+    chosen: list[int] | None = None
+    size = FIRST
+    while chosen is None:
+        part = order[:size].sort().values
+        beyond = float(relevance[order[size]] ** 2) if size < len(order) else -math.inf
+        unit = vectors[places[part].to(vectors.device)].float().cpu()
+        chosen = _likeliest(relevance[part], unit, count, beyond)
+        size *= 4
+    return [free[place] for place in filled(part[chosen].tolist(), some, count)]
+
+
+def _likeliest(
+    relevance: torch.Tensor, unit: torch.Tensor, count: int, beyond: float
+) -> list[int] | None:
+    """The greedy search among some frames; None where one that adds `beyond` could do as well."""
+    import torch
+
     # What is left of a frame's own part of the kernel once the chosen ones are taken out of it.
     left = relevance**2
-    rows = torch.zeros(count, len(free), dtype=torch.float64)
+    rows = torch.zeros(count, len(left), dtype=torch.float64)
     chosen: list[int] = []
     for step in range(count):
         best = int(left.argmax())
+        if not left[best] > beyond:
+            return None
         if not left[best] > ALIKE * relevance[best] ** 2:
             break  # all that is left lies within what was chosen
         chosen.append(best)
-        if len(chosen) == count:
-            break
         kernel = relevance[best] * relevance * (unit @ unit[best]).double()
         rows[step] = (kernel - rows[:step].T @ rows[:step, best]) / left[best].sqrt()
         left = left - rows[step] ** 2
         left[best] = -torch.inf
-    return [free[place] for place in filled(chosen, some, count)]
+    return chosen
