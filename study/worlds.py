@@ -15,7 +15,10 @@ from free_video_llm.tiny.questions import KINDS, Question, questions_about, time
 from free_video_llm.tiny.videos import (
     Clip,
     Motion,
+    appear,
+    clear_motions,
     clip_questions,
+    inside,
     needle_question,
     sample_clip,
     sample_long,
@@ -66,18 +69,17 @@ def needle(rng: np.random.Generator) -> Drawn:
     scenes = shot(_moving(others, aspect, rng), ground, aspect, 100)
     length = int(rng.integers(2, 5))
     start = int(rng.integers(2, 100 - length))
-    inside = scenes[start : start + length]
+    shown = scenes[start : start + length]
     for _ in range(200):
         thing = sample_thing(rng, shape=named[0], color=named[1], width=SMALL)
         thing = fit(thing, aspect, 0.4)
-        thing = thing.at(*_anywhere(thing, aspect, rng))
-        free = not any(overlaps(thing, o, aspect, 1.0) for scene in inside for o in scene.things)
+        thing = thing.at(*inside(thing, aspect, rng))
+        free = not any(overlaps(thing, o, aspect, 1.0) for scene in shown for o in scene.things)
         if free and contrasts(thing, ground):
             break
     else:
         return needle(rng)
-    for i in range(start, start + length):
-        scenes[i] = replace(scenes[i], things=(*scenes[i].things, thing))
+    appear(scenes, thing, range(start, start + length))
     clip = Clip(tuple(scenes), 12)
     return clip, _about(clip, thing, rng)
 
@@ -110,7 +112,7 @@ def crowd(rng: np.random.Generator) -> Drawn:
     paths: list[Motion] = []
     for _ in range(60 * wanted):
         thing = fit(sample_thing(rng, width=(1 / 10, 1 / 5)), aspect, 0.3)
-        thing = thing.at(*_anywhere(thing, aspect, rng))
+        thing = thing.at(*inside(thing, aspect, rng))
         free = not any(overlaps(thing, path.thing, aspect, 1.0) for path in paths)
         if free and contrasts(thing, ground):
             paths.append(_still(thing))
@@ -155,7 +157,7 @@ def order(rng: np.random.Generator) -> Drawn:
             return order(rng)
         thing = fit(thing, aspect, 0.6)
         seen.append(thing)
-        still = _still(thing.at(*_anywhere(thing, aspect, rng)))
+        still = _still(thing.at(*inside(thing, aspect, rng)))
         scenes += shot([still], ground, aspect, 24)
     clip = Clip(tuple(scenes), 12)
     found = time_questions(clip.things(), gap=12)
@@ -234,28 +236,13 @@ def _half_like(named: tuple[str, str], ground: Background, rng: np.random.Genera
 
 
 def _moving(things: Sequence[Thing], aspect: float, rng: np.random.Generator) -> list[Motion]:
-    """Ways from place to place that keep clear of one another; who finds none is left out."""
-    paths: list[Motion] = []
-    for thing in things:
-        fitted = fit(thing, aspect, 0.4)
-        for _ in range(60):
-            start, end = (_anywhere(fitted, aspect, rng) for _ in range(2))
-            path = Motion(fitted, start, end)
-            if not any(
-                overlaps(path.at(share), other.at(share), aspect, 1.0)
-                for other in paths
-                for share in np.linspace(0, 1, 9)
-            ):
-                paths.append(path)
-                break
-    return paths
-
-
-def _anywhere(thing: Thing, aspect: float, rng: np.random.Generator) -> tuple[float, float]:
-    """A place wholly in the frame."""
-    wide, high = extent(thing, aspect)
-    x, y = rng.uniform((wide / 2, high / 2), (1 - wide / 2, 1 - high / 2))
-    return float(x), float(y)
+    """Ways from place to place."""
+    return clear_motions(
+        things,
+        aspect,
+        lambda thing: (inside(thing, aspect, rng), inside(thing, aspect, rng)),
+        largest=0.4,
+    )
 
 
 def _unseen(seen: Sequence[Thing], ground: Background, rng: np.random.Generator) -> Thing:
@@ -293,7 +280,7 @@ def _at_edge(
         thing = sample_thing(rng, shape=named[0], color=named[1], width=(1 / 8, 1 / 6))
         thing = fit(thing, aspect, 0.25)
         wide, high = extent(thing, aspect)
-        x, y = (float(v) for v in rng.uniform((wide / 2, high / 2), (1 - wide / 2, 1 - high / 2)))
+        x, y = inside(thing, aspect, rng)
         if rng.random() < 0.5:
             x = float(rng.choice([wide / 2 + 0.01, 1 - wide / 2 - 0.01]))
         else:

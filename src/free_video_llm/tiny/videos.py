@@ -6,7 +6,7 @@ A clip is a `Scene` for each frame, so that its truth is known. Knows nothing of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +33,8 @@ from free_video_llm.tiny.world import (
     sample_thing,
 )
 
+#: Of an object's centre, in shares of the frame's width and height.
+Place = tuple[float, float]
 #: Height in pixels of the clips that are written; the width follows the aspect.
 HEIGHT = 192
 
@@ -58,8 +60,8 @@ class Motion:
     """How an object moves during a shot: from one place to another, eased in and out."""
 
     thing: Thing
-    start: tuple[float, float]
-    end: tuple[float, float]
+    start: Place
+    end: Place
 
     def at(self, share: float) -> Thing:
         eased = 0.5 - 0.5 * math.cos(math.pi * min(max(share, 0.0), 1.0))
@@ -67,38 +69,36 @@ class Motion:
         return self.thing.at(x, y)
 
 
-def _inside(thing: Thing, aspect: float, rng: np.random.Generator) -> tuple[float, float]:
+def inside(thing: Thing, aspect: float, rng: np.random.Generator) -> Place:
+    """A place wholly in the frame."""
     w, h = extent(thing, aspect)
     x = rng.uniform(min(w / 2, 0.5), max(1 - w / 2, 0.5))
     y = rng.uniform(min(h / 2, 0.5), max(1 - h / 2, 0.5))
     return float(x), float(y)
 
 
-def _outside(near: tuple[float, float], thing: Thing, aspect: float) -> tuple[float, float]:
+def _outside(near: Place, thing: Thing, aspect: float) -> Place:
     """The place just out of the frame, on the nearest side to the left or right."""
     w, _ = extent(thing, aspect)
     return (-w / 2, near[1]) if near[0] < 0.5 else (1 + w / 2, near[1])
 
 
-def _motions(
-    things: Sequence[Thing], aspect: float, rng: np.random.Generator, *, still: float
+def clear_motions(
+    things: Sequence[Thing],
+    aspect: float,
+    way: Callable[[Thing], tuple[Place, Place]],
+    *,
+    largest: float,
 ) -> list[Motion]:
-    """Ways for objects that keep clear of one another all along; who finds none is left out."""
+    """Ways for objects that keep clear of one another all along; who finds none is left out.
+
+    `way` draws from where to where an object goes, `largest` is what of the frame one may take.
+    """
     paths: list[Motion] = []
     for thing in things:
-        thing = fit(thing, aspect, 0.7)
+        fitted = fit(thing, aspect, largest)
         for _ in range(60):
-            end = _inside(thing, aspect, rng)
-            kind = rng.random()
-            if kind < still:
-                start = (end[0] + float(rng.normal(0, 0.015)), end[1] + float(rng.normal(0, 0.015)))
-            elif kind < still + (1 - still) * 0.6:
-                start = _inside(thing, aspect, rng)
-            else:
-                start = _outside(end, thing, aspect)
-                if rng.random() < 0.5:
-                    start, end = end, start
-            path = Motion(thing, start, end)
+            path = Motion(fitted, *way(fitted))
             steps = np.linspace(0, 1, 9)
             clear = not any(
                 overlaps(path.at(s), other.at(s), aspect, 1.0) for other in paths for s in steps
@@ -107,6 +107,25 @@ def _motions(
                 paths.append(path)
                 break
     return paths
+
+
+def _motions(
+    things: Sequence[Thing], aspect: float, rng: np.random.Generator, *, still: float
+) -> list[Motion]:
+    """Objects of which some all but stay, some cross the frame, and some come in or go out."""
+
+    def way(thing: Thing) -> tuple[Place, Place]:
+        end = inside(thing, aspect, rng)
+        kind = rng.random()
+        if kind < still:
+            start = (end[0] + float(rng.normal(0, 0.015)), end[1] + float(rng.normal(0, 0.015)))
+            return start, end
+        if kind < still + (1 - still) * 0.6:
+            return inside(thing, aspect, rng), end
+        start = _outside(end, thing, aspect)
+        return (end, start) if rng.random() < 0.5 else (start, end)
+
+    return clear_motions(things, aspect, way, largest=0.7)
 
 
 def shot(
@@ -119,6 +138,12 @@ def shot(
         seen = tuple(t for t in moved if 0 < t.x < 1 and 0 < t.y < 1)
         scenes.append(Scene(background, seen, aspect))
     return scenes
+
+
+def appear(scenes: list[Scene], thing: Thing, frames: Iterable[int]) -> None:
+    """Add an object to what some frames show."""
+    for i in frames:
+        scenes[i] = replace(scenes[i], things=(*scenes[i].things, thing))
 
 
 def _fresh_things(
@@ -174,10 +199,10 @@ def sample_needle(
             rng, shape=str(rng.choice(shapes)), color=str(rng.choice(colors)), width=(0.25, 0.5)
         )
         thing = fit(thing, aspect, 0.6)
-        thing = thing.at(*_inside(thing, aspect, rng))
-        inside = scenes[start : start + length]
+        thing = thing.at(*inside(thing, aspect, rng))
+        shown = scenes[start : start + length]
         crowded = not own_shot and any(
-            overlaps(thing, other, aspect, 1.0) for scene in inside for other in scene.things
+            overlaps(thing, other, aspect, 1.0) for scene in shown for other in scene.things
         )
         if contrasts(thing, ground) and not crowded:
             break
@@ -231,15 +256,14 @@ def sample_long(
     del scenes[frames:]
     while True:
         start = int(rng.integers(0, frames - length + 1))
-        inside = scenes[start : start + length]
+        shown = scenes[start : start + length]
         thing = fit(sample_thing(rng, shape=shape, color=color, width=(0.25, 0.5)), aspect, 0.6)
-        thing = thing.at(*_inside(thing, aspect, rng))
-        crowded = any(overlaps(thing, o, aspect, 1.0) for scene in inside for o in scene.things)
-        grounds = {scene.background for scene in inside}
-        if len(grounds) == 1 and contrasts(thing, inside[0].background) and not crowded:
+        thing = thing.at(*inside(thing, aspect, rng))
+        crowded = any(overlaps(thing, o, aspect, 1.0) for scene in shown for o in scene.things)
+        grounds = {scene.background for scene in shown}
+        if len(grounds) == 1 and contrasts(thing, shown[0].background) and not crowded:
             break
-    for i in range(start, start + length):
-        scenes[i] = replace(scenes[i], things=(*scenes[i].things, thing))
+    appear(scenes, thing, range(start, start + length))
     return Clip(tuple(scenes), fps), thing, (start / fps, (start + length) / fps)
 
 
@@ -308,6 +332,7 @@ def write_clip(
 
 
 __all__ = [
-    "HEIGHT", "KINDS", "Clip", "Motion", "clip_questions", "needle_question", "render",
-    "sample_clip", "sample_long", "sample_needle", "shot", "write_clip",
+    "HEIGHT", "KINDS", "Clip", "Motion", "Place", "appear", "clear_motions", "clip_questions",
+    "inside", "needle_question", "render", "sample_clip", "sample_long", "sample_needle", "shot",
+    "write_clip",
 ]  # fmt: skip
